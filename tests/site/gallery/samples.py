@@ -55,8 +55,8 @@ def hills(scene: Scene, size: Size) -> Image.Image:
     draw = ImageDraw.Draw(layer)
     rng = random.Random(scene.seed)
     far, near = Image.new("RGB", (1, 1), scene.far), Image.new("RGB", (1, 1), scene.near)
-    ranges = 5
-    for index in range(ranges):
+    ridges = 5
+    for index in range(ridges):
         waves = [
             (rng.uniform(0.6, 1.4) * 2**octave, rng.uniform(0, math.tau), 0.06 / 1.9**octave)
             for octave in range(5)
@@ -66,7 +66,7 @@ def hills(scene: Scene, size: Size) -> Image.Image:
         for x in range(0, width + 4, 4):
             y = base + sum(a * math.sin(f * math.tau * x / width + p) for f, p, a in waves)
             crest.append((x, y * height))
-        colour = Image.blend(far, near, index / (ranges - 1)).getpixel((0, 0))
+        colour = Image.blend(far, near, index / (ridges - 1)).getpixel((0, 0))
         draw.polygon([(0, height), *crest, (width, height)], fill=colour)
     return layer.resize(size, Image.Resampling.LANCZOS)
 
@@ -77,9 +77,14 @@ def landscape(scene: Scene, size: Size = (1600, 1000)) -> Image.Image:
 
 
 def compose(
-    scene: Scene, sky: Image.Image, light: Image.Image, land: Image.Image, at: tuple[float, float]
+    scene: Scene,
+    backdrop: Image.Image,
+    light: Image.Image,
+    land: Image.Image,
+    at: tuple[float, float],
 ) -> Image.Image:
-    image = sky.copy()
+    """The sun behind the hills, its centre given in parts of the picture."""
+    image = backdrop.copy()
     x, y = (round(part * whole) for part, whole in zip(at, image.size, strict=True))
     image.paste(scene.sun, (x - light.width // 2, y - light.height // 2), light)
     image.paste(land, mask=land)
