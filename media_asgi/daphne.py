@@ -1,0 +1,385 @@
+"""
+Daphne: flow control, zero copy and the abrupt end, by Twisted's own interfaces.
+
+Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
+
+- ``send`` is ``functools.partial(server.handle_reply, request)`` and never waits. ``request`` is a
+  ``twisted.web.http.Request``; what the client doesn't take piles up in its transport's buffer.
+- A push producer that is registered on the request is paused whenever a write leaves more than
+  64 KiB in that buffer, and resumed when the buffer is empty, over TLS too. On HTTP/2 a stream is
+  paused for its own window alone, never for a full connection, so that its queue is looked at.
+- What is written is sent in the reactor's next turn, by ``doWrite`` (``IWriteDescriptor``). Called
+  at once it saves that turn, and tells whether the client takes what it is given.
+- ``finish()`` runs the next pipelined request though the buffer is full, and arms the channel's
+  60 s timeout though bytes are still waiting: the last message waits until the buffer is empty.
+- An exception after the response has started hangs the client, and stops Daphne's own reaper.
+- ``--http-timeout`` calls ``finish()`` from outside, in the middle of a response.
+- ``request.channel`` is ``None`` after a loss, and no attribute at all after ``finish()``.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from django.utils.http import http_date
+
+from .files import Descriptor, File, Shrunk, in_worker
+from .ranges import Span
+from .representation import Headers
+from .servers import Connection, Gone, Receive, Scope, Send, reset, taken
+
+# From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
+SENDFILE_FROM = 128 * 1024
+
+# A call without a bound moved 586 MB and held the loop for 186 ms; 1 MiB holds it for about 1 ms
+# and is as fast.
+_SENDFILE_COUNT = 1024 * 1024
+
+# Where nothing tells that a TLS or an HTTP/2 connection has drained, it is looked at: this many
+# times in the loop's next turns, then after pauses that grow up to this many seconds.
+_TURNS, _LONGEST_PAUSE = 20, 0.1
+
+_known: dict[type, bool] = {}
+
+
+def is_request(candidate: Any) -> bool:
+    """Is this a request of Twisted's, with a connection behind it?"""
+    kind = type(candidate)
+    known = _known.get(kind)
+    if known is None:
+        known = _known[kind] = all(
+            callable(getattr(kind, name, None))
+            for name in ("registerProducer", "unregisterProducer", "notifyFinish", "write")
+        )
+    return known and getattr(candidate, "channel", None) is not None
+
+
+class DaphneConnection(Connection):
+    """One response; also the push producer that Twisted pauses and resumes (``IPushProducer``)."""
+
+    _lost = _finished = _ending = _registered = False
+    _wake: asyncio.Future[None] | None = None
+    _peer: Descriptor | None = None
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, executor: Executor, send_timeout: float
+    ) -> None:
+        super().__init__(scope, receive, send, executor, send_timeout)
+        self._request = send.args[0]  # type: ignore[attr-defined]
+        self._channel = self._request.channel
+        # On HTTP/2 the channel is a stream, whose transport is None.
+        self._transport = self._channel.transport
+        self._plain = _is_plain(self._transport)
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        send = self.send
+        await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        if not (self._plain and self._flush()):
+            try:
+                self._register()
+                await self.end()
+            except Gone:
+                await self.abort()
+            except BaseException:
+                await self.abort()
+                raise
+            finally:
+                self.close()
+            return
+        await send({"type": "http.response.body", "body": b""})
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        self._register()
+        await self.send(
+            {"type": "http.response.start", "status": status, "headers": _dated(headers)}
+        )
+
+    async def write(self, data: bytes) -> None:
+        if self._lost or self._finished:
+            raise Gone
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._drain()
+
+    async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
+        if not self._plain or len(span) < SENDFILE_FROM or not hasattr(os, "sendfile"):
+            return 0
+        # With no data this writes the head, if that is still to come. Only when it has left
+        # Twisted's buffer, behind the answers to earlier pipelined requests, may the file follow.
+        await self.write(b"")
+        try:
+            self._peer = Descriptor(os.dup(self._transport.getHandle().fileno()))
+        except OSError:  # no descriptor left
+            return 0
+        await self._sendfile(file, span, self._peer)
+        return len(span)
+
+    async def end(self) -> None:
+        await self._drain()
+        self._ending = True
+        self._unregister()
+        await self.send({"type": "http.response.body", "body": b""})
+
+    async def abort(self) -> None:
+        if not self._lost:
+            self._cut()
+
+    def close(self) -> None:
+        self._unregister()
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+
+    def _cut(self) -> None:
+        self._lost = True
+        self._unregister()
+        if self._peer is not None:
+            # A worker may still be in sendfile on the duplicate, for as long as the disk takes,
+            # and while that is open an abort alone ends nothing.
+            with contextlib.suppress(OSError):
+                reset(self._transport.getHandle())
+            self.close()
+        if self._transport is not None:
+            self._transport.abortConnection()
+            return
+        # HTTP/2: resets the stream, of which Daphne isn't told.
+        self._channel.abortConnection()
+        if not self._finished:
+            from twisted.internet.error import ConnectionAborted
+            from twisted.python.failure import Failure
+
+            self._request.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Twisted's buffer is full. It is looked at after each write anyway."""
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self._awake()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self._on_loss()
+
+    def _register(self) -> None:
+        request = self._request
+        request.notifyFinish().addCallbacks(self._on_finish, self._on_loss)
+        request.registerProducer(self, True)
+        self._registered = True
+
+    def _unregister(self) -> None:
+        if self._registered:
+            self._registered = False
+            if getattr(self._request, "channel", None) is not None:
+                self._request.unregisterProducer()
+
+    def _on_loss(self, _: object = None) -> None:
+        self._lost = True
+        self._awake()
+
+    def _on_finish(self, _: object = None) -> None:
+        if self._ending or self._lost:
+            return
+        # Somebody else (--http-timeout) called it: nothing of ours may follow, which the client
+        # would take for the next response, and no next response may stand in for what is missing.
+        self._finished = True
+        self._cut()
+        self._awake()
+
+    def _awake(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    # Waiting
+
+    async def _drain(self) -> None:
+        """Wait until what was written has left Twisted's buffers. Raises ``Gone``."""
+        if self._plain and self._flush():
+            await asyncio.sleep(0)  # others get their turn
+        else:
+            await self._until(self._is_drained, None if self._plain else _LONGEST_PAUSE)
+
+    def _flush(self) -> bool:
+        """Send what the client will take, and say whether that is all. On a plain transport."""
+        transport = self._transport
+        waiting = _waiting(transport)
+        # Told to close, it does so in the reactor's own call, once all is sent.
+        if transport.connected and not transport.disconnecting:
+            before = -1
+            while waiting and waiting != before:
+                before = waiting
+                # An error shows again in the reactor's call, which then ends the connection.
+                transport.doWrite()
+                waiting = _waiting(transport)
+        return not waiting
+
+    def _is_drained(self) -> bool:
+        if self._transport is None:
+            return not self._queued()
+        if not _waiting(self._transport):
+            return True
+        if self._plain:
+            # As Twisted does above 64 KiB: the channel, and so we, are resumed when all has left.
+            self._transport.producerPaused = True
+        return False
+
+    def _queued(self) -> int:
+        """Bytes in an HTTP/2 stream's own queue."""
+        connection = getattr(self._channel, "_conn", None)
+        queues = getattr(connection, "_outboundStreamQueues", {})
+        queue = queues.get(getattr(self._channel, "streamID", None), ())
+        return sum(len(chunk) for chunk in queue if isinstance(chunk, bytes))
+
+    async def _until(self, ready: Callable[[], bool], longest: float | None) -> None:
+        """Wait until ``ready()``; asked when something happens, and after ``longest`` s at most.
+
+        Raises ``Gone`` where the client goes, or takes no byte for ``send_timeout``.
+        """
+        loop = asyncio.get_running_loop()
+        progress, since, looks = self._progress(), loop.time(), 0
+        while not ready():
+            if self._lost:
+                raise Gone
+            pause = self.send_timeout / 8
+            if longest is not None:
+                looks += 1
+                pause = min(pause, longest, max(looks - _TURNS, 0) * 0.001)
+            self._wake = loop.create_future()
+            timer = loop.call_later(pause, self._awake)
+            try:
+                await self._wake
+            finally:
+                timer.cancel()
+                self._wake = None
+            now = loop.time()
+            if (current := self._progress()) != progress:
+                progress, since, looks = current, now, 0
+            elif now - since >= self.send_timeout:
+                raise Gone
+        if self._lost:
+            raise Gone
+
+    def _progress(self) -> object:
+        """What changes when the client takes bytes."""
+        if self._lost:
+            return None
+        transport = self._transport
+        if transport is None:
+            queued = self._queued()
+            connection = getattr(self._channel, "_conn", None)
+            if queued and getattr(connection, "_consumerBlocked", None) is None:
+                return queued  # waits for the stream's own window
+            transport = getattr(connection, "transport", None)
+        else:
+            queued = _waiting(transport)
+        try:
+            return queued, taken(_innermost(transport).getHandle())
+        except (AttributeError, OSError):
+            return queued
+
+    async def _sendfile(self, file: File, span: Span, peer: Descriptor) -> None:
+        offset, stop = span
+        while offset < stop:
+            if self._lost:
+                raise Gone
+            count = min(stop - offset, _SENDFILE_COUNT)
+            try:
+                if file.is_warm(offset, count):
+                    sent = os.sendfile(peer.fd, file.fd, offset, count)
+                else:
+                    executor = peer.holding(file.executor)
+                    sent = await in_worker(
+                        executor, _sendfile_cold, peer.fd, file.fd, offset, count
+                    )
+            except BlockingIOError:
+                await self._writable(peer.fd)
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                raise Gone from None
+            if not sent:
+                raise Shrunk(offset)
+            offset += sent
+            # What Daphne's access log tells.
+            self._request.sentLength += sent
+            await asyncio.sleep(0)  # others get their turn
+
+    async def _writable(self, fd: int) -> None:
+        loop = asyncio.get_running_loop()
+        is_writable = False
+
+        def note() -> None:
+            nonlocal is_writable
+            is_writable = True
+            loop.remove_writer(fd)
+            self._awake()
+
+        loop.add_writer(fd, note)
+        try:
+            await self._until(lambda: is_writable, None)
+        finally:
+            loop.remove_writer(fd)
+
+
+def _sendfile_cold(peer: int, file: int, offset: int, count: int) -> int:
+    """In a worker, where it may wait for the disk; the socket itself does not block."""
+    with contextlib.suppress(OSError):
+        os.posix_fadvise(file, offset, 2 * count, os.POSIX_FADV_WILLNEED)
+    return os.sendfile(peer, file, offset, count)
+
+
+_date: tuple[int, tuple[bytes, bytes]] = (0, (b"date", b""))
+
+
+def _dated(headers: Headers) -> Headers:
+    """A copy with ``Date``, which Daphne doesn't add (RFC 9110 section 6.6.1 asks for it)."""
+    global _date
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, (b"date", http_date(now).encode("ascii")))
+    return [*headers, _date[1]]
+
+
+_plain_types: tuple[type, ...] = ()
+
+
+def _is_plain(transport: Any) -> bool:
+    """Is this a TCP or Unix socket beyond doubt, with nothing that encrypts or frames before it?
+
+    A wrapper lends the inner transport's attributes, and a mistake would be plain text inside TLS.
+    """
+    global _plain_types
+    if not _plain_types and transport is not None:
+        from twisted.internet import tcp
+
+        _plain_types = (tcp.Server,)
+        with contextlib.suppress(ImportError):  # Windows
+            from twisted.internet import unix
+
+            _plain_types = (tcp.Server, unix.Server)
+    return type(transport) in _plain_types and transport.TLS is False
+
+
+def _innermost(transport: Any) -> Any:
+    from twisted.protocols.policies import ProtocolWrapper
+
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
+
+
+def _waiting(transport: Any) -> int:
+    """Bytes, or so, in a transport's buffers: private names in part, so none of them is relied on.
+
+    TLS keeps what is written in one turn to encrypt it at once, and more while it shakes hands.
+    """
+    waiting = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    waiting += getattr(transport, "_tempDataLen", 0)
+    if type(transport) not in _plain_types:
+        aggregator = getattr(transport, "_aggregator", None)
+        waiting += len(getattr(aggregator, "_buffer", ()))
+        waiting += len(getattr(transport, "_appSendBuffer", ()))
+    return waiting

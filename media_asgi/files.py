@@ -1,0 +1,522 @@
+"""
+Open a regular file beneath a root, and read spans of it, without ever blocking the event loop.
+
+What the page cache holds is opened and read at once, on the loop: ``openat2(2)`` with
+``RESOLVE_CACHED`` and ``preadv2(2)`` with ``RWF_NOWAIT`` answer EAGAIN rather than touch the disk.
+All else happens in a worker thread, in one hop; and everything does where the kernel or the file
+system has neither (before Linux 5.12, macOS, Windows, NFS, FUSE, a seccomp filter).
+
+Nothing outside the root is opened: with ``openat2`` the kernel resolves the path with
+``RESOLVE_BENEATH``, in one step that no rename can race. The portable resolver walks from folder to
+folder by descriptor and never follows a link that it hasn't read itself. Both follow relative links
+that stay below the root, and no other.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
+
+import aiofiles.os
+
+R = TypeVar("R")
+
+# A folder is opened anew when it has been held for so long, so that a root that a deploy or a
+# remount has swapped is seen within it. Seconds.
+ROOT_LIFETIME = 0.5
+
+# How often a worker asks again where the kernel says EAGAIN without RESOLVE_CACHED (a rename raced
+# a ".." in a link, or a lease is being broken), and how long it waits in between. Seconds.
+_RETRIES, _RETRY_PAUSE = 20, 0.01
+
+# As many links as Linux follows in one path (path_resolution(7)).
+_MAX_LINKS = 40
+
+# A FIFO is opened without waiting for a writer, a terminal doesn't become ours.
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_FOLDER_FLAGS = (
+    getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
+
+# uapi/linux/openat2.h. The call has this number on every architecture but alpha.
+_OPENAT2 = 437
+_RESOLVE_NO_XDEV = 0x01
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_BENEATH = 0x08
+_RESOLVE_CACHED = 0x20
+_AT_FDCWD = -100
+
+# File systems whose open and fstat ask no server and no daemon (linux/magic.h): ext2 to ext4, XFS,
+# Btrfs, tmpfs, overlayfs, ZFS, F2FS, bcachefs, EROFS, SquashFS. On any other (NFS, SMB, FUSE, 9p)
+# even a cached name costs a round trip, and is opened in the worker.
+_LOCAL = frozenset(
+    {
+        0xEF53,
+        0x58465342,
+        0x9123683E,
+        0x01021994,
+        0x794C7630,
+        0x2FC12FC1,
+        0xF2F52010,
+        0xCA451A4E,
+        0xE0F5E1E2,
+        0x73717368,
+    }
+)
+
+# preadv2's answers that mean "never here" rather than "not now".
+_NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM})
+
+
+# linux/mman.h: the same number on every architecture but alpha, too.
+_CACHESTAT = 451
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+class _Range(ctypes.Structure):
+    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
+
+
+class _Cachestat(ctypes.Structure):
+    _fields_ = (
+        ("cached", ctypes.c_uint64),
+        ("dirty", ctypes.c_uint64),
+        ("writeback", ctypes.c_uint64),
+        ("evicted", ctypes.c_uint64),
+        ("recently_evicted", ctypes.c_uint64),
+    )
+
+
+class Missing(Exception):  # noqa: N818
+    """The path names no regular file beneath the root."""
+
+
+class Shrunk(Exception):  # noqa: N818
+    """The file ends before the byte that was promised last."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the file ends at byte {offset}")
+        self.offset = offset
+
+
+class Kernel:
+    """The system calls that Python has no function for; each is probed once, here."""
+
+    def __init__(self) -> None:
+        self.openat2 = self.cached = self.cachestat = False
+        if not sys.platform.startswith("linux"):
+            return
+        opening = (ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+        # PyDLL keeps the GIL, which suits a call that never waits and takes microseconds; CDLL
+        # releases it.
+        self._open_quickly = _syscall(ctypes.PyDLL, *opening)
+        self._open = _syscall(ctypes.CDLL, *opening)
+        self._cachestat = _syscall(
+            ctypes.PyDLL,
+            ctypes.c_int,
+            ctypes.POINTER(_Range),
+            ctypes.POINTER(_Cachestat),
+            ctypes.c_uint,
+        )
+        self._fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
+        self._hows: dict[tuple[int, int], Any] = {}
+        # ENOSYS before Linux 5.6, EPERM from a seccomp filter, EINVAL for RESOLVE_CACHED before
+        # 5.12; EAGAIN is an answer.
+        self.openat2 = self._answers(_RESOLVE_BENEATH)
+        self.cached = self.openat2 and self._answers(_RESOLVE_BENEATH | _RESOLVE_CACHED)
+        self.cachestat = True
+
+    def _answers(self, resolve: int) -> bool:
+        try:
+            os.close(self.open(_AT_FDCWD, b".", _FOLDER_FLAGS, resolve))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def open(self, folder: int, name: bytes, flags: int, resolve: int) -> int:
+        how = self._hows.get((flags, resolve))
+        if how is None:
+            how = ctypes.pointer(_OpenHow(flags, 0, resolve))
+            self._hows[flags, resolve] = how
+        call = self._open_quickly if resolve & _RESOLVE_CACHED else self._open
+        fd: int = call(_OPENAT2, folder, name, how, ctypes.sizeof(_OpenHow))
+        if fd < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), name)
+        return fd
+
+    def is_local(self, fd: int) -> bool:
+        """Does this descriptor's file system answer without a server or a daemon?"""
+        buffer = ctypes.create_string_buffer(256)  # struct statfs: 120 bytes, or less
+        if self._fstatfs(ctypes.c_int(fd), buffer) != 0:
+            return False
+        # f_type comes first, and is a long everywhere but on s390, where this finds none it knows.
+        return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF in _LOCAL
+
+    def cached_pages(self, fd: int, offset: int, count: int) -> int | None:
+        """How many pages of this span the page cache holds; ``None`` where it won't be told.
+
+        cachestat(2) is there since Linux 6.5, and answers whoever owns or may write the file.
+        """
+        if not self.cachestat:
+            return None
+        found = _Cachestat()
+        if self._cachestat(_CACHESTAT, fd, _Range(offset, count), found, 0) != 0:
+            if ctypes.get_errno() != errno.EPERM:
+                self.cachestat = False
+            return None
+        pages: int = found.cached
+        return pages
+
+
+def _syscall(library: type[ctypes.CDLL], *types: Any) -> Any:
+    function = library(None, use_errno=True).syscall
+    function.restype = ctypes.c_long
+    function.argtypes = (ctypes.c_long, *types)
+    return function
+
+
+KERNEL = Kernel()
+
+
+class Descriptor:
+    """A descriptor that is closed only after every call that uses it has ended.
+
+    A call in a worker thread can't be cancelled. Were the descriptor closed under it, its number
+    could be another client's by the time the call looks at it.
+    """
+
+    __slots__ = ("_lock", "_users", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def close(self, _: object = None) -> None:
+        """Give up one use; the last one closes. To be called once by the owner."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            os.close(self.fd)
+
+    def holding(self, executor: Executor) -> Executor:
+        """``executor``, with the descriptor held open until what it was given has ended."""
+        return _Holding(executor, self)
+
+    def hold(self) -> None:
+        """Take one more use, to be given up by ``close``."""
+        with self._lock:
+            self._users += 1
+
+
+class _Holding(Executor):
+    def __init__(self, executor: Executor, descriptor: Descriptor) -> None:
+        self._executor = executor
+        self._descriptor = descriptor
+
+    def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        self._descriptor.hold()
+        try:
+            future = self._executor.submit(call, *args, **kwargs)
+        except BaseException:
+            self._descriptor.close()
+            raise
+        # Called in the end whether the call ran, failed, or was dropped before it began.
+        future.add_done_callback(self._descriptor.close)
+        return future
+
+
+async def in_worker(executor: Executor, call: Callable[..., R], *args: Any) -> R:
+    """``call`` in a worker thread, in one hop. Cancelled, it leaves the call to end by itself."""
+    return await asyncio.shield(aiofiles.os.wrap(call)(*args, executor=executor))
+
+
+_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+_refusing_nowait: set[int] = set()  # the file systems (st_dev) that do
+_scratch = threading.local()
+
+
+class File:
+    """An open regular file."""
+
+    __slots__ = ("_descriptor", "_executor", "fd", "status")
+
+    def __init__(self, fd: int, status: os.stat_result, executor: Executor) -> None:
+        self.fd = fd
+        self.status = status
+        self._descriptor = Descriptor(fd)
+        self._executor = executor
+
+    def close(self) -> None:
+        self._descriptor.close()
+
+    def read_now(self, offset: int, count: int) -> bytes | None:
+        """Up to ``count`` bytes that the page cache holds, ``None`` where the disk must be asked.
+
+        A short answer is normal (the rest isn't cached); ``b""`` is the end of the file.
+        """
+        if not _RWF_NOWAIT or self.status.st_dev in _refusing_nowait:
+            return None
+        # The buffer is this thread's own and lives on: preadv releases the GIL, and a new one of
+        # 256 KiB costs more to get than to fill.
+        buffer: bytearray | None = getattr(_scratch, "buffer", None)
+        if buffer is None or len(buffer) < count:
+            buffer = _scratch.buffer = bytearray(count)
+        with memoryview(buffer)[:count] as view:
+            try:
+                got = os.preadv(self.fd, (view,), offset, _RWF_NOWAIT)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno not in _NO_NOWAIT:
+                    raise
+                _refusing_nowait.add(self.status.st_dev)
+                return None
+            return bytes(view[:got])
+
+    async def read(self, offset: int, count: int, ahead: int = 0) -> bytes:
+        """Up to ``count`` bytes from the disk, read in a worker; ``b""`` is the end of the file.
+
+        The kernel is told that the ``ahead`` bytes after them are wanted next.
+        """
+        return await in_worker(self.executor, _read, self.fd, offset, count, ahead)
+
+    @property
+    def executor(self) -> Executor:
+        """For calls that use the file, which is held open until they have ended."""
+        return self._descriptor.holding(self._executor)
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def is_warm(self, offset: int, count: int) -> bool:
+        """Does the page cache hold all of this, so that sendfile(2) will not wait for the disk?"""
+        # cachestat counts a page that is still being read. Reads end in their order, near enough,
+        # so that the last page is asked for by itself.
+        cached = KERNEL.cached_pages(self.fd, offset, count)
+        return (
+            cached is not None
+            and cached >= (offset + count - 1) // _PAGE - offset // _PAGE + 1
+            and bool(self.read_now(offset + count - 1, 1))
+        )
+
+
+def _read(fd: int, offset: int, count: int, ahead: int) -> bytes:
+    if ahead and hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # advice, which a file system may not take
+            os.posix_fadvise(fd, offset + count, ahead, os.POSIX_FADV_WILLNEED)
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, offset)
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows; each descriptor has one reader at a time
+    return os.read(fd, count)
+
+
+class _Folder:
+    """The root, held open. Closed by the last who holds it, in whatever thread that is."""
+
+    __slots__ = ("fd", "guarded", "identity", "is_local", "since")
+
+    def __init__(self, fd: int, guarded: tuple[str, ...]) -> None:
+        self.fd = fd
+        status = os.fstat(fd)
+        self.identity = (status.st_dev, status.st_ino)
+        self.is_local = KERNEL.cached and KERNEL.is_local(fd)
+        self.guarded = tuple(os.path.realpath(path) + os.sep for path in guarded)
+        self.since = time.monotonic()
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Root:
+    """The folder of a location, whose files are opened by name.
+
+    ``guarded`` are folders beneath it whose files are another location's: no link of this one
+    reaches them.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        executor: Executor,
+        *,
+        follow_symlinks: bool = False,
+        guarded: tuple[str, ...] = (),
+    ) -> None:
+        self.path = os.fsencode(path)
+        self._executor = executor
+        self._follow_symlinks = follow_symlinks
+        self._guarded = guarded
+        self._folder: _Folder | None = None
+
+    def open_now(self, name: bytes) -> File | None:
+        """The file, or ``None`` where the disk must be asked: then ``open`` does.
+
+        Raises as ``open`` does.
+        """
+        folder = self._folder
+        if folder is None:
+            return None
+        if time.monotonic() - folder.since > ROOT_LIFETIME and not self._is_current(folder):
+            self._folder = None
+            return None
+        try:
+            fd = KERNEL.open(
+                folder.fd,
+                name,
+                _FLAGS,
+                # A mount below the root may be of another kind than the root itself: the worker's.
+                _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV | _RESOLVE_CACHED,
+            )
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EXDEV):
+                return None
+            raise
+        return File(fd, _checked(fd, folder), self._executor)
+
+    def _is_current(self, folder: _Folder) -> bool:
+        """Is the root still this folder, as far as can be told without the disk?"""
+        if self._guarded:
+            return False  # where those lie is for the worker to look up
+        try:
+            fd = KERNEL.open(_AT_FDCWD, self.path, _FOLDER_FLAGS, _RESOLVE_CACHED)
+        except OSError:
+            return False
+        try:
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        folder.since = time.monotonic()
+        return folder.identity == (status.st_dev, status.st_ino)
+
+    async def open(self, name: bytes) -> File:
+        """The file, opened in a worker.
+
+        Raises ``Missing`` where the name is of something else than a regular file, or of one that
+        is guarded, and otherwise the ``OSError`` of whatever failed.
+        """
+        future = self._executor.submit(self._open, name)
+        try:
+            file, folder = await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            future.add_done_callback(_close_opened)
+            raise
+        if folder.is_local:
+            self._folder = folder
+        return file
+
+    def _open(self, name: bytes) -> tuple[File, _Folder]:
+        folder = _Folder(os.open(self.path, _FOLDER_FLAGS), self._guarded)
+        for attempt in range(_RETRIES + 1):
+            try:
+                fd = self._resolve(folder, name)
+                break
+            except BlockingIOError:
+                if attempt == _RETRIES:
+                    raise
+                time.sleep(_RETRY_PAUSE)
+        return File(fd, _checked(fd, folder), self._executor), folder
+
+    def _resolve(self, folder: _Folder, name: bytes) -> int:
+        if self._follow_symlinks:
+            return os.open(name, _FLAGS, dir_fd=folder.fd)
+        if KERNEL.openat2:
+            return KERNEL.open(folder.fd, name, _FLAGS, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+        return _walk(folder.fd, name)
+
+
+def _close_opened(future: Future[tuple[File, _Folder]]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result()[0].close()
+
+
+def _checked(fd: int, folder: _Folder) -> os.stat_result:
+    """The ``stat`` of what was opened. Not to be served, it is closed: raises ``Missing``."""
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise Missing
+        if folder.guarded and _real_path(fd).startswith(folder.guarded):
+            raise Missing
+    except BaseException:
+        os.close(fd)
+        raise
+    return status
+
+
+def _real_path(fd: int) -> str:
+    """Where an open file lies, links resolved."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
+def _walk(root: int, name: bytes) -> int:
+    """Open ``name`` beneath the folder ``root``, as ``RESOLVE_BENEATH`` does, without ``openat2``.
+
+    From folder to folder by descriptor, and each link is read and followed here: ".." goes back to
+    the folder that was passed, never above the root, whatever is renamed meanwhile.
+    """
+    passed: list[int] = []  # folders below the root, opened by us
+    ahead = name.split(b"/")[::-1]
+    links = 0
+    try:
+        while True:
+            segment = ahead.pop()
+            if segment in (b"", b".", b".."):
+                if segment == b"..":
+                    if not passed:
+                        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+                    os.close(passed.pop())
+                if not ahead:
+                    raise Missing
+                continue
+            folder = passed[-1] if passed else root
+            try:
+                target = os.readlink(segment, dir_fd=folder)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # EINVAL: it is no link
+                    raise
+            else:
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+                if target.startswith(b"/"):
+                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+                ahead += target.split(b"/")[::-1]
+                continue
+            if not ahead:
+                return os.open(segment, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+            passed.append(os.open(segment, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder))
+    finally:
+        for fd in passed:
+            os.close(fd)

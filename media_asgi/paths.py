@@ -1,0 +1,67 @@
+"""
+Which file does a URL's path name?
+
+Pure: no file is touched here. What comes out is safe by construction: no empty, ``.`` or ``..``
+segment, no NUL, and (unless they are wanted) no segment that begins with a dot. Links are another
+matter, and the resolver's (``files``).
+"""
+
+import os
+import re
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+_ON_WINDOWS = os.name == "nt"
+
+# What Windows would take for something else than a name beneath the folder: a separator, a drive
+# or an alternate stream (":"), a wildcard, a control character, a device in any folder and with any
+# ending, a trailing dot or space (dropped by Win32), and a short name ("SECRET~1.TXT", which may
+# stand for a dotfile).
+_WINDOWS_REFUSES = re.compile(
+    r"""[\x00-\x1f\\:*?"<>|]
+    | [. ](?:/|\Z)
+    | (?:\A|/)
+      (?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3])
+      \ *(?:\.[^/]*)?(?:/|\Z)
+    | (?:\A|/)[^/.~]{1,6}~[0-9]+(?:\.[^/]{0,3})?(?:/|\Z)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def request_path(scope: MutableMapping[str, Any]) -> str:
+    """The decoded path of a request, with bytes that are no UTF-8 as ``os.fsdecode`` gives them.
+
+    ASGI's ``path`` is decoded as UTF-8, and every server puts U+FFFD where that fails. The bytes
+    are still in ``raw_path``, where the server has it; it counts only while it says the same as
+    ``path``, which a middleware in front of us may have rewritten.
+    """
+    path: str = scope["path"]
+    raw = scope.get("raw_path") if "\ufffd" in path else None
+    if raw:
+        # Some servers leave the query string on raw_path.
+        decoded = unquote_to_bytes(raw.partition(b"?")[0])
+        if decoded.decode("utf-8", "replace") == path:
+            return os.fsdecode(decoded)
+    return path
+
+
+def file_name(rest: str, *, dotfiles: bool = False, windows: bool = _ON_WINDOWS) -> bytes | None:
+    """The name beneath the root, ``/`` between its segments, for the path below a location's URL.
+
+    ``None`` where it can name no file: an empty, ``.`` or ``..`` segment (a folder's trailing slash
+    included), NUL, a segment that begins with a dot unless ``dotfiles``, characters the file
+    system's encoding does not have, and on Windows what Win32 reads as something else.
+    """
+    fenced = f"/{rest}/"
+    if "//" in fenced or "\0" in fenced:
+        return None
+    if "/." in fenced and (not dotfiles or "/./" in fenced or "/../" in fenced):
+        return None
+    if windows and _WINDOWS_REFUSES.search(rest):
+        return None
+    try:
+        return os.fsencode(rest)
+    except UnicodeEncodeError:
+        return None

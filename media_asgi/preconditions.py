@@ -1,0 +1,93 @@
+"""
+Conditional requests: RFC 9110 section 13, in the order of section 13.2.2.
+
+Pure. Field values are the request's, several lines of one field already joined by ``, ``
+(section 5.3).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+
+from django.utils.http import parse_http_date_safe
+
+# entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (section 8.8.3): a comma, and a backslash that escapes
+# nothing, may stand inside. Each step of the list consumes something, so that the time is linear.
+_ENTITY_TAG = re.compile(rb'[ \t,]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|\Z)')
+
+
+class Validators(Protocol):
+    """What of a representation the preconditions look at."""
+
+    @property
+    def etag(self) -> bytes: ...
+    @property
+    def modified(self) -> int: ...
+    @property
+    def strong(self) -> bool: ...
+
+
+def evaluate(method: str, fields: Mapping[bytes, bytes], current: Validators) -> int | None:
+    """412, 304, or ``None`` where the request is to go on, for a representation that exists."""
+    if_match = fields.get(b"if-match")
+    if if_match is not None:
+        if not _matches(if_match, current.etag, weak=False):
+            return 412
+    elif (
+        since := _date(fields.get(b"if-unmodified-since"))
+    ) is not None and current.modified > since:
+        return 412
+    read = method in ("GET", "HEAD")
+    if_none_match = fields.get(b"if-none-match")
+    if if_none_match is not None:
+        if _matches(if_none_match, current.etag, weak=True):
+            return 304 if read else 412
+    elif (
+        read
+        and (since := _date(fields.get(b"if-modified-since"))) is not None
+        and current.modified <= since
+    ):
+        return 304
+    return None
+
+
+def if_range(value: bytes | None, current: Validators) -> bool:
+    """Does ``Range`` count (section 13.1.5)? Without ``If-Range`` it does.
+
+    A tag counts only by strong comparison, a date only if it is Last-Modified to the second and
+    Last-Modified is itself a strong validator (section 8.8.2.2).
+    """
+    if value is None:
+        return True
+    if value[:1] == b'"' or value[:2] == b"W/":
+        return current.strong and value == current.etag
+    return current.strong and _date(value) == current.modified
+
+
+def _matches(field: bytes, etag: bytes, *, weak: bool) -> bool:
+    """Is ``etag`` among the tags of ``field``, by the weak or the strong comparison (8.8.3.2)?"""
+    if field.strip(b" \t") == b"*":
+        return True
+    if not weak and etag.startswith(b"W/"):
+        return False
+    opaque = etag.removeprefix(b"W/")
+    position = 0
+    while match := _ENTITY_TAG.match(field, position):
+        prefix, tag = match.groups()
+        if tag == opaque and (weak or prefix is None):
+            return True
+        position = match.end()
+    return False
+
+
+def _date(value: bytes | None) -> int | None:
+    """Seconds since the epoch of an HTTP-date in any of its three forms.
+
+    ``None`` for anything else, which is ignored (sections 13.1.3 and 13.1.4).
+    """
+    if value is None or len(value) > 40:
+        return None
+    try:
+        return parse_http_date_safe(value.decode("ascii"))
+    except UnicodeDecodeError:
+        return None

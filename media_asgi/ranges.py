@@ -1,0 +1,117 @@
+"""
+Range requests: RFC 9110 section 14, and multipart/byteranges (section 14.6).
+
+Pure. A span is a half-open pair of byte offsets, as Python's slices are.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# More ranges than any reader of a document asks for at once; above it the header is ignored, which
+# section 14.2 allows ("many small ranges" are its own example of an attack).
+MAX_RANGES = 64
+
+# Digits are ASCII alone: int() would take "+5", "1_0" and Arabic ones. OWS as in section 5.6.3.
+_SPEC = re.compile(rb"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
+_OWS = b" \t"
+
+# 19 digits hold every file offset; int() refuses to read thousands.
+_MAX_DIGITS = 19
+_BEYOND = 10**_MAX_DIGITS
+
+
+class Span(NamedTuple):
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Unsatisfiable(Exception):  # noqa: N818  (the RFC's word)
+    """Every range lies past the end: 416."""
+
+
+def parse(value: bytes, size: int) -> list[Span] | None:
+    """The spans that a ``Range`` field asks of a representation of ``size`` bytes, in its order.
+
+    ``None`` where the field is to be ignored: another unit, a malformed set (section 14.1.1), an
+    empty representation, more than ``MAX_RANGES`` ranges, or more bytes asked than there are.
+    Unsatisfiable ranges are dropped, overlapping ones joined where the first of them stands.
+
+    Raises ``Unsatisfiable`` where no range is left.
+    """
+    unit, equals, set_ = value.partition(b"=")
+    # Units are case-insensitive (section 14.1). A few commas too many are allowed in a list
+    # (section 5.6.1.2), no end of them is not.
+    if not equals or unit.strip(_OWS).lower() != b"bytes" or set_.count(b",") > 2 * MAX_RANGES:
+        return None
+    spans: list[Span] = []
+    count = asked = 0
+    for spec in set_.split(b","):
+        spec = spec.strip(_OWS)
+        if not spec:
+            continue
+        match = _SPEC.fullmatch(spec)
+        if match is None:
+            return None
+        first, last, suffix = match.groups()
+        if suffix is not None:
+            start, stop = max(size - _int(suffix), 0), size
+        else:
+            start, stop = _int(first), size
+            if last:
+                end = _int(last)
+                if end < start:
+                    return None  # an int-range is invalid so, and with it the set (14.1.1)
+                stop = min(end + 1, size)
+        count += 1
+        if count > MAX_RANGES:
+            return None
+        if start < stop:
+            spans.append(Span(start, stop))
+            asked += stop - start
+    if not count or not size or asked > size:
+        return None
+    if not spans:
+        raise Unsatisfiable
+    return _joined(spans) if len(spans) > 1 else spans
+
+
+def _int(digits: bytes) -> int:
+    digits = digits.lstrip(b"0")
+    return int(digits or b"0") if len(digits) <= _MAX_DIGITS else _BEYOND
+
+
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """Overlapping spans joined, each group in the place of its first member."""
+    groups: list[tuple[int, int, int]] = []  # start, stop, place
+    for (start, stop), place in sorted((span, place) for place, span in enumerate(spans)):
+        if groups and start < groups[-1][1]:
+            before = groups[-1]
+            groups[-1] = (before[0], max(before[1], stop), min(before[2], place))
+        else:
+            groups.append((start, stop, place))
+    groups.sort(key=lambda group: group[2])
+    return [Span(start, stop) for start, stop, _ in groups]
+
+
+def content_range(span: Span, size: int) -> bytes:
+    """The value of ``Content-Range`` for one part (section 14.4)."""
+    return b"bytes %d-%d/%d" % (span.start, span.stop - 1, size)
+
+
+def multipart(
+    spans: Sequence[Span], size: int, content_type: bytes, boundary: bytes
+) -> tuple[list[bytes | Span], int]:
+    """The body of a multipart/byteranges answer, in order, and its exact length in bytes."""
+    body: list[bytes | Span] = []
+    for span in spans:
+        body += (
+            b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n"
+            % (boundary, content_type, content_range(span, size)),
+            span,
+        )
+    body.append(b"\r\n--%b--\r\n" % boundary)
+    return body, sum(map(len, body))

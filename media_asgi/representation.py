@@ -1,0 +1,205 @@
+"""
+What is known of an opened file: type, validators, and the headers that describe it.
+
+Pure: the file's ``stat`` and the time are arguments.
+"""
+
+import mimetypes
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.utils.http import http_date
+
+Headers = list[tuple[bytes, bytes]]
+
+# The library's own table only: by default mimetypes also reads the machine's files, and types would
+# differ from one machine to the next.
+_TYPES = mimetypes.MimeTypes(filenames=())
+
+# What media folders hold and the oldest supported Python does not know, or Pythons disagree on.
+for _extension, _type in {
+    ".7z": "application/x-7z-compressed",
+    ".aac": "audio/aac",
+    ".apng": "image/apng",
+    ".avif": "image/avif",
+    ".csv": "text/csv",
+    ".dng": "image/x-adobe-dng",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".emf": "image/emf",
+    ".eot": "application/vnd.ms-fontobject",
+    ".epub": "application/epub+zip",
+    ".flac": "audio/flac",
+    ".geojson": "application/geo+json",
+    ".glb": "model/gltf-binary",
+    ".gltf": "model/gltf+json",
+    ".gpx": "application/gpx+xml",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".ics": "text/calendar",
+    ".jfif": "image/jpeg",
+    ".jp2": "image/jp2",
+    ".js": "text/javascript",
+    ".jxl": "image/jxl",
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".m4a": "audio/mp4",
+    ".m4s": "video/iso.segment",
+    ".m4v": "video/mp4",
+    ".map": "application/json",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".mjs": "text/javascript",
+    ".mkv": "video/matroska",
+    ".mov": "video/quicktime",
+    ".mp3": "audio/mpeg",
+    ".mpd": "application/dash+xml",
+    ".mpg4": "video/mp4",
+    ".obj": "model/obj",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".otf": "font/otf",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".psd": "image/vnd.adobe.photoshop",
+    ".rar": "application/vnd.rar",
+    ".rst": "text/x-rst",
+    ".rtf": "application/rtf",
+    ".srt": "text/plain",
+    ".stl": "model/stl",
+    ".toml": "application/toml",
+    ".ts": "video/mp2t",
+    ".ttc": "font/collection",
+    ".ttf": "font/ttf",
+    ".usdz": "model/vnd.usdz+zip",
+    ".vtt": "text/vtt",
+    ".wasm": "application/wasm",
+    ".wav": "audio/wav",
+    ".weba": "audio/webm",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+    ".wmf": "image/wmf",
+    ".wmv": "video/x-ms-wmv",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+}.items():
+    _TYPES.add_type(_type, _extension)
+
+# A compressed file is served as what it is: with Content-Encoding a browser would store
+# "backup.tar.gz" unpacked under its packed name.
+_COMPRESSED = {
+    "br": "application/x-brotli",
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "gzip": "application/gzip",
+    "xz": "application/x-xz",
+    "zstd": "application/zstd",
+}
+_TYPES.encodings_map |= {".zst": "zstd"}
+
+DEFAULT_TYPE = "application/octet-stream"
+
+# Opened as a page, a file of one of these types runs nothing in the site's origin: pictures, sound,
+# films and fonts, and what a browser shows as text, in a viewer of its own, or downloads. Whatever
+# is not known to be harmless is sandboxed (see SANDBOX).
+_PASSIVE = frozenset(
+    {
+        DEFAULT_TYPE,
+        "application/gzip",
+        "application/json",
+        "application/pdf",
+        "application/zip",
+        "text/calendar",
+        "text/css",
+        "text/csv",
+        "text/markdown",
+        "text/plain",
+        "text/vtt",
+    }
+)
+_PASSIVE_KINDS = frozenset({"audio", "font", "image", "video"})
+
+# No script, no form, no plug-in, and an opaque origin, whose cookies and storage are not the site's
+# (https://www.w3.org/TR/CSP3/#directive-sandbox). A picture's own styles go on working in <img>.
+SANDBOX = b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
+
+# A time stamp vouches for a file only once the clock has left it behind: a change in the same tick
+# leaves no trace. Two seconds is FAT's tick, the coarsest in use; ext4's is some milliseconds.
+_YOUNG = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """A file as RFC 9110 sees it (section 3.2)."""
+
+    size: int
+    """Bytes."""
+    content_type: bytes
+    etag: bytes
+    """From nanosecond mtime and size alone, so that it is the same on every replica."""
+    modified: int
+    """Seconds since the epoch; never later than the time of the answer (section 8.8.2.1)."""
+    last_modified: bytes
+    """``modified`` as an HTTP-date."""
+    strong: bool
+    """Are both validators strong (sections 8.8.1 and 8.8.2.2)?"""
+    cache_control: bytes
+    extra: Headers
+    """Headers of every answer with this file: security and the location's own."""
+
+
+def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
+    """The media type of a file of that name, the same on every machine.
+
+    ``overrides`` maps lower-case endings (``".md"``, ``".tar.gz"``) to types; the longest wins.
+    """
+    base = name.rpartition("/")[2].lower()
+    if overrides:
+        parts = base.split(".")
+        for first in range(1, len(parts)):
+            if (own := overrides.get("." + ".".join(parts[first:]))) is not None:
+                return own
+    # A name is no URL: with a scheme before it ("data:x.html") guess_type would read it as one.
+    type_, encoding = _TYPES.guess_type("/" + base)
+    if encoding is not None:
+        return _COMPRESSED.get(encoding, DEFAULT_TYPE)
+    if type_ is None:
+        return DEFAULT_TYPE
+    return f"{type_}; charset=utf-8" if type_.startswith("text/") else type_
+
+
+def is_passive(type_: str) -> bool:
+    """Is a file of this type sure to run nothing when a browser opens it as a page?"""
+    essence = type_.partition(";")[0].strip().lower()
+    kind, _, subtype = essence.partition("/")
+    return essence in _PASSIVE or (kind in _PASSIVE_KINDS and "xml" not in subtype)
+
+
+def describe(
+    status: os.stat_result,
+    now: float,
+    *,
+    content_type: bytes = DEFAULT_TYPE.encode(),
+    cache_control: bytes = b"no-cache",
+    extra: Headers | None = None,
+) -> Representation:
+    """The representation of a file with this ``stat`` at ``now`` (seconds since the epoch)."""
+    strong = now - status.st_mtime_ns / 1e9 >= _YOUNG
+    tag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
+    modified = max(min(status.st_mtime_ns // 1_000_000_000, int(now)), 0)
+    return Representation(
+        size=status.st_size,
+        content_type=content_type,
+        etag=tag if strong else b"W/" + tag,
+        modified=modified,
+        last_modified=http_date(modified).encode("ascii"),
+        strong=strong,
+        cache_control=cache_control,
+        extra=extra if extra is not None else [],
+    )

@@ -1,0 +1,128 @@
+"""
+What to answer: status, headers and the spans of the file that make the body.
+
+Pure. The order is that of RFC 9110: preconditions (section 13.2.2), then ranges (section 14.2).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+from . import preconditions, ranges
+from .ranges import Span
+from .representation import Headers, Representation
+
+# The fields of a request that decide anything here.
+CONDITIONAL = frozenset(
+    {
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"range",
+    }
+)
+
+
+class Response(NamedTuple):
+    status: int
+    headers: Headers
+    body: Sequence[bytes | Span]
+    """In order: bytes as they are, and spans of the file."""
+    length: int
+    """Bytes of the body."""
+
+
+def decide(
+    method: str, fields: Mapping[bytes, bytes], current: Representation, boundary: bytes
+) -> Response:
+    """The answer to ``method`` for a file that is there.
+
+    ``fields`` are the request's of ``CONDITIONAL``, by lower-case name. ``boundary`` separates the
+    parts of a multipart answer, and must not occur in the file.
+    """
+    status = preconditions.evaluate(method, fields, current)
+    if status == 304:
+        # Section 15.4.5: what a cache needs to update its copy, and no other representation data.
+        headers = [
+            (b"etag", current.etag),
+            (b"cache-control", current.cache_control),
+            *_of_any_answer(current.extra),
+        ]
+        return Response(304, headers, [], 0)
+    if status is not None:
+        return error(status, _of_any_answer(current.extra), method)
+    asked = fields.get(b"range")
+    # Section 14.2: ranges are defined for GET alone.
+    if asked is not None and method == "GET":
+        validated = fields.get(b"if-range")
+        if preconditions.if_range(validated, current):
+            try:
+                spans = ranges.parse(asked, current.size)
+            except ranges.Unsatisfiable:
+                unsatisfied = (b"content-range", b"bytes */%d" % current.size)
+                return error(416, [unsatisfied, *_of_any_answer(current.extra)])
+            if spans is not None:
+                return _partial(current, spans, boundary, validated=validated is not None)
+    headers = whole(current)
+    if method == "HEAD" or not current.size:
+        return Response(200, headers, [], 0)
+    return Response(200, headers, [Span(0, current.size)], current.size)
+
+
+def whole(current: Representation) -> Headers:
+    """The headers of a 200."""
+    return _headers(current, current.content_type, current.size)
+
+
+def _of_any_answer(extra: Headers) -> Headers:
+    """Those that say something of the answer, not of the file in it."""
+    return [pair for pair in extra if not pair[0].startswith(b"content-")]
+
+
+def _headers(current: Representation, content_type: bytes, length: int) -> Headers:
+    return [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % length),
+        (b"etag", current.etag),
+        (b"last-modified", current.last_modified),
+        (b"accept-ranges", b"bytes"),
+        (b"cache-control", current.cache_control),
+        *current.extra,
+    ]
+
+
+def _partial(
+    current: Representation, spans: list[Span], boundary: bytes, *, validated: bool
+) -> Response:
+    body: Sequence[bytes | Span]
+    if len(spans) == 1:
+        body, length = spans, len(spans[0])
+        headers = _headers(current, current.content_type, length)
+        headers.append((b"content-range", ranges.content_range(spans[0], current.size)))
+    else:
+        body, length = ranges.multipart(spans, current.size, current.content_type, boundary)
+        headers = _headers(current, b"multipart/byteranges; boundary=" + boundary, length)
+    if validated:
+        # Section 15.3.7: after If-Range the client has the other representation headers already.
+        headers = [pair for pair in headers if pair[0] != b"last-modified"]
+    return Response(206, headers, body, length)
+
+
+def error(status: int, extra: Iterable[tuple[bytes, bytes]] = (), method: str = "GET") -> Response:
+    """A short text that says what the status does.
+
+    Never to be stored: a 404 and a 405 are cacheable by heuristics (section 15.1), and a cache
+    would go on saying so after the upload that follows.
+    """
+    body = f"{status} {HTTPStatus(status).phrase}\n".encode("ascii")
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *extra,
+    ]
+    if method == "HEAD":
+        return Response(status, headers, [], 0)
+    return Response(status, headers, [body], len(body))

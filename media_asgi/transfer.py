@@ -1,0 +1,154 @@
+"""
+A response and an open file → ASGI messages.
+
+One span of the file at a time: read, sent, and only then the next, whatever the client's pace.
+"""
+
+import asyncio
+import logging
+import sys
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from . import daphne
+from .files import File, Shrunk
+from .ranges import Span
+from .response import Response
+from .servers import Connection, Gone, Receive, Scope, Send
+
+logger = logging.getLogger("media_asgi")
+
+# Up to here a response goes out in one message, and no server makes that one wait: asyncio's
+# transports take 64 KiB before they say that they are full.
+_AT_ONCE = 64 * 1024
+
+# So many spans beyond the next are wanted soon, the kernel is told, where the disk is read at all.
+_AHEAD = 4
+
+
+def connect(
+    scope: Scope, receive: Receive, send: Send, executor: Executor, send_timeout: float
+) -> Connection:
+    """The connection that ``send`` belongs to, with whatever this server offers."""
+    if type(send) is partial and len(send.args) == 1 and daphne.is_request(send.args[0]):
+        return daphne.DaphneConnection(scope, receive, send, executor, send_timeout)
+    if (server := sys.modules.get("daphne.server")) is not None:
+        _warn_if_wrapped(server)
+    return Connection(scope, receive, send, executor, send_timeout)
+
+
+_warned = False
+
+
+def _warn_if_wrapped(server: Any) -> None:
+    global _warned
+    # "daphne" may be an installed app, and another server run: only Daphne runs this loop.
+    if not _warned and getattr(server, "twisted_loop", None) is asyncio.get_running_loop():
+        _warned = True
+        logger.warning(
+            "Something has wrapped Daphne's send(): a client that reads slowly makes the server "
+            "hold its whole download in memory, and answers have no Date. Make MediaMiddleware the "
+            "outermost application: application = MediaMiddleware(...)."
+        )
+
+
+async def send(
+    connection: Connection, response: Response, file: File | None, path: str, span_size: int
+) -> None:
+    """Send all of ``response``, whose spans are of ``file``, and close that on every way out.
+
+    ``path`` is for the log. Raises ``OSError`` or ``Shrunk`` only while nothing has been sent yet.
+    """
+    try:
+        if response.length > _AT_ONCE:
+            assert file is not None
+            await _stream(connection, response, file, path, span_size)
+            return
+        body = await _gather(response, file)
+    finally:
+        if file is not None:
+            file.close()
+    await connection.whole(response.status, response.headers, body)
+
+
+async def _gather(response: Response, file: File | None) -> bytes:
+    gathered = []
+    for part in response.body:
+        if not isinstance(part, Span):
+            gathered.append(part)
+            continue
+        assert file is not None
+        offset, stop = part
+        while offset < stop:
+            data = file.read_now(offset, stop - offset)
+            if data is None:
+                data = await file.read(offset, stop - offset)
+            if not data:
+                raise Shrunk(offset)
+            gathered.append(data)
+            offset += len(data)
+    return gathered[0] if len(gathered) == 1 else b"".join(gathered)
+
+
+async def _stream(
+    connection: Connection, response: Response, file: File, path: str, span_size: int
+) -> None:
+    try:
+        await connection.begin(response.status, response.headers)
+        for part in response.body:
+            if isinstance(part, Span):
+                whole = len(part) == response.length == file.status.st_size
+                sent = await connection.write_file(file, part, whole=whole)
+                await _write(connection, file, Span(part.start + sent, part.stop), span_size)
+            else:
+                await connection.write(part)
+        await connection.end()
+    except Gone:
+        await connection.abort()
+    except (Shrunk, OSError) as error:
+        # After the start nothing can be said any more: the client sees that bytes are missing.
+        logger.error("%s: can't be sent to its end: %s", path, error)
+        await connection.abort()
+    except BaseException:
+        await connection.abort()
+        raise
+    finally:
+        connection.close()
+
+
+async def _write(connection: Connection, file: File, span: Span, size: int) -> None:
+    """The bytes of ``span``, ``size`` of them at a time.
+
+    Where the disk is slower than the client, the next are read while these are sent.
+    """
+    coming: asyncio.Task[bytes] | None = None
+    offset, stop = span
+    try:
+        while offset < stop:
+            data = None
+            if coming is not None:
+                data, coming = await coming, None
+            elif (data := file.read_now(offset, min(size, stop - offset))) is None:
+                data = await file.read(offset, min(size, stop - offset), _AHEAD * size)
+                after = offset + len(data)
+                if data and after < stop:
+                    coming = asyncio.create_task(
+                        file.read(after, min(size, stop - after), _AHEAD * size)
+                    )
+                    coming.add_done_callback(_retrieved)
+            if not data:
+                raise Shrunk(offset)
+            await connection.write(data)
+            offset += len(data)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} at byte {offset}") from error
+    finally:
+        if coming is not None:
+            coming.cancel()
+
+
+def _retrieved(task: asyncio.Task[bytes]) -> None:
+    """What a span that nobody waits for any more ended with is of no interest."""
+    if not task.cancelled():
+        task.exception()
