@@ -22,7 +22,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any
 
 from django.utils.http import http_date
@@ -65,10 +64,8 @@ class DaphneConnection(Connection):
     _wake: asyncio.Future[None] | None = None
     _peer: Descriptor | None = None
 
-    def __init__(
-        self, scope: Scope, receive: Receive, send: Send, executor: Executor, send_timeout: float
-    ) -> None:
-        super().__init__(scope, receive, send, executor, send_timeout)
+    def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
+        super().__init__(scope, receive, send, send_timeout)
         self._request = send.args[0]  # type: ignore[attr-defined]
         self._channel = self._request.channel
         # On HTTP/2 the channel is a stream, whose transport is None.

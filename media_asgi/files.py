@@ -110,6 +110,23 @@ class _Cachestat(ctypes.Structure):
     )
 
 
+def _how(flags: int, resolve: int) -> Any:
+    return ctypes.pointer(_OpenHow(flags, 0, resolve))
+
+
+_HOW_SIZE = ctypes.sizeof(_OpenHow)
+_CACHED_FILE = _how(
+    _FLAGS,
+    # A mount below the root may be of another kind than the root itself: it is the worker's.
+    _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV | _RESOLVE_CACHED,
+)
+
+
+def _error(name: bytes) -> OSError:
+    error = ctypes.get_errno()
+    return OSError(error, os.strerror(error), name)
+
+
 class Missing(Exception):  # noqa: N818
     """The path names no regular file beneath the root."""
 
@@ -142,7 +159,6 @@ class Kernel:
             ctypes.c_uint,
         )
         self._fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
-        self._hows: dict[tuple[int, int], Any] = {}
         # ENOSYS before Linux 5.6, EPERM from a seccomp filter, EINVAL for RESOLVE_CACHED before
         # 5.12; EAGAIN is an answer.
         self.openat2 = self._answers(_RESOLVE_BENEATH)
@@ -159,15 +175,17 @@ class Kernel:
         return True
 
     def open(self, folder: int, name: bytes, flags: int, resolve: int) -> int:
-        how = self._hows.get((flags, resolve))
-        if how is None:
-            how = ctypes.pointer(_OpenHow(flags, 0, resolve))
-            self._hows[flags, resolve] = how
         call = self._open_quickly if resolve & _RESOLVE_CACHED else self._open
-        fd: int = call(_OPENAT2, folder, name, how, ctypes.sizeof(_OpenHow))
+        fd: int = call(_OPENAT2, folder, name, _how(flags, resolve), _HOW_SIZE)
         if fd < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error), name)
+            raise _error(name)
+        return fd
+
+    def open_cached(self, folder: int, name: bytes) -> int:
+        """A file beneath a folder, without the disk: ``BlockingIOError`` where that is needed."""
+        fd: int = self._open_quickly(_OPENAT2, folder, name, _CACHED_FILE, _HOW_SIZE)
+        if fd < 0:
+            raise _error(name)
         return fd
 
     def is_local(self, fd: int) -> bool:
@@ -388,13 +406,7 @@ class Root:
             self._folder = None
             return None
         try:
-            fd = KERNEL.open(
-                folder.fd,
-                name,
-                _FLAGS,
-                # A mount below the root may be of another kind than the root itself: the worker's.
-                _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV | _RESOLVE_CACHED,
-            )
+            fd = KERNEL.open_cached(folder.fd, name)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None

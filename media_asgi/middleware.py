@@ -160,30 +160,26 @@ class MediaMiddleware:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"]
-            if scope.get("root_path") or self._script_name or "\ufffd" in path:
-                found = self._find(scope)
-            else:
-                found = self._match(path) if path.startswith(self._prefixes) else None
-            if found is not None:
-                await self._serve(*found, scope, receive, send)
-                return
+        if (
+            scope["type"] == "http"
+            and (
+                scope["path"].startswith(self._prefixes)
+                or scope.get("root_path")
+                or self._script_name
+            )
+            and (found := self._find(scope)) is not None
+        ):
+            await self._serve(*found, scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
-    def _match(self, path: str) -> tuple[_Served, str] | None:
-        """The location with the longest prefix of ``path``, and the rest of it."""
-        for served in self._served:
-            if path.startswith(served.prefix):
-                return served, path[len(served.prefix) :]
-        return None
-
     def _find(self, scope: Scope) -> tuple[_Served, str] | None:
-        """The same for a request beneath a mount point, or with a name that is no UTF-8.
+        """The location with the longest prefix of the request's path, and the rest of it.
 
-        ASGI's path holds the ``root_path``, but a proxy may have stripped it from the request, and
-        Daphne's ``--root-path`` doesn't add it; MEDIA_URL holds it where the project wrote it
-        there. So the path counts as it is, with the mount point before it, and without.
+        Beneath a mount point, ASGI's path holds the ``root_path``, but a proxy may have stripped it
+        from the request, and Daphne's ``--root-path`` doesn't add it; MEDIA_URL holds it where the
+        project wrote it there. So the path counts as it is, with the mount point before it, and
+        without.
         """
         path = paths.request_path(scope)
         readings = [path]
@@ -191,8 +187,11 @@ class MediaMiddleware:
             readings.append(mount + path)
             if path.startswith(mount + "/"):
                 readings.append(path[len(mount) :])
-        found = [match for reading in readings if (match := self._match(reading)) is not None]
-        return max(found, key=lambda match: len(match[0].prefix), default=None)
+        for served in self._served:
+            for reading in readings:
+                if reading.startswith(served.prefix):
+                    return served, reading[len(served.prefix) :]
+        return None
 
     async def _serve(
         self, served: _Served, rest: str, scope: Scope, receive: Receive, send: Send
@@ -227,7 +226,7 @@ class MediaMiddleware:
                     file.close()
                     file = None
                     answer = _refusal(500, method)
-        connection = transfer.connect(scope, receive, send, self._executor, self._send_timeout)
+        connection = transfer.connect(scope, receive, send, self._send_timeout)
         try:
             await transfer.send(connection, answer, file, scope["path"], self._span)
         except (Shrunk, OSError) as error:

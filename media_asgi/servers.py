@@ -14,8 +14,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
 from .files import File
@@ -37,36 +36,33 @@ class Gone(Exception):  # noqa: N818
 class Connection:
     """One response, on a server that speaks plain ASGI."""
 
-    def __init__(
-        self, scope: Scope, receive: Receive, send: Send, executor: Executor, send_timeout: float
-    ) -> None:
+    _watch: "_Watch | None" = None
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.executor = executor
         self.send_timeout = send_timeout
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """All of a small response."""
-        # Headers are kept from one response to the next, and whoever gets them may add to them.
-        # The server adds Date: given another, it would send two.
-        start = {"type": "http.response.start", "status": status, "headers": [*headers]}
-        with contextlib.suppress(OSError):  # ASGI 2.4: the client has gone
-            await self.send(start)
-            await self.send({"type": "http.response.body", "body": body})
+        """All of a response that fits in one span."""
+        try:
+            await self._deliver(_start(status, headers))
+            await self._deliver({"type": "http.response.body", "body": body})
+        except Gone:
+            pass
+        finally:
+            self.close()
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """The head of a response that is sent in several steps; ``close`` must follow."""
-        self._watch = _Watch(self)
-        await self._watch.send(
-            {"type": "http.response.start", "status": status, "headers": [*headers]}, 0
-        )
+        """The head of a response that is sent in several steps. ``close`` must follow."""
+        self._start_watch()
+        await self._deliver(_start(status, headers))
 
     async def write(self, data: bytes) -> None:
         """More of the body. Returns when the server wants the next. Raises ``Gone``."""
-        await self._watch.send(
-            {"type": "http.response.body", "body": data, "more_body": True}, len(data)
-        )
+        if not await self._deliver({"type": "http.response.body", "body": data, "more_body": True}):
+            await asyncio.sleep(0)  # others get their turn
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
@@ -74,68 +70,119 @@ class Connection:
         ``whole``: this span is the whole file, and all of the body.
         """
         extensions = self.scope.get("extensions")
-        if extensions and "http.response.zerocopysend" in extensions:
-            await self._watch.send(
-                {
-                    "type": "http.response.zerocopysend",
-                    "file": file,
-                    "offset": span.start,
-                    "count": len(span),
-                    "more_body": True,
-                },
-                len(span),
-            )
-            return len(span)
-        return 0
+        if not extensions or "http.response.zerocopysend" not in extensions:
+            return 0
+        await self._deliver(
+            {
+                "type": "http.response.zerocopysend",
+                "file": file,
+                "offset": span.start,
+                "count": len(span),
+                "more_body": True,
+            }
+        )
+        return len(span)
 
     async def end(self) -> None:
         """The end of a response whose every byte was written."""
-        await self._watch.send({"type": "http.response.body", "body": b""}, 0)
+        await self._deliver({"type": "http.response.body", "body": b""})
 
     async def abort(self) -> None:
         """Cut the connection: the response can't be finished."""
 
     def close(self) -> None:
-        """Let go of everything. Always the last call after ``begin``."""
-        self._watch.close()
+        """Let go of everything. Always the last call."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    async def _deliver(self, message: Message) -> bool:
+        """Send one message, and say whether that had to wait. Raises ``Gone``."""
+        if self._watch is not None and self._watch.gone:
+            raise Gone
+        sending = _Noticed(self.send(message), self._start_watch)
+        try:
+            await sending
+        except asyncio.CancelledError:
+            if self._watch is None or not self._watch.was_ours():
+                raise
+            raise Gone from None
+        except OSError as error:  # ASGI 2.4: the client has gone
+            raise Gone from error
+        finally:
+            if self._watch is not None:
+                self._watch.sent += 1
+                self._watch.waiting = False
+        return sending.waited
+
+    def _start_watch(self) -> None:
+        """Called where a message has to wait, and at the start of a response of several."""
+        if self._watch is None:
+            self._watch = _Watch(self)
+        self._watch.waiting = True
+
+
+def _start(status: int, headers: Headers) -> Message:
+    # Headers are kept from one response to the next, and whoever gets them may add to them. The
+    # server adds Date: given another, it would send two.
+    return {"type": "http.response.start", "status": status, "headers": [*headers]}
+
+
+class _Noticed:
+    """An awaitable that calls ``on_wait`` if it has to wait, which most never do."""
+
+    def __init__(self, awaitable: Awaitable[None], on_wait: Callable[[], None]) -> None:
+        self._awaitable = awaitable
+        self._on_wait = on_wait
+        self.waited = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps: Any = self._awaitable.__await__()
+        try:
+            step = next(steps)
+        except StopIteration:
+            return
+        self.waited = True
+        self._on_wait()
+        # As "yield from" does (PEP 380), from the second step on.
+        while True:
+            try:
+                yield step
+            except BaseException as error:
+                if not hasattr(steps, "throw"):
+                    raise
+                try:
+                    step = steps.throw(error)
+                except StopIteration:
+                    return
+            else:
+                try:
+                    step = next(steps)
+                except StopIteration:
+                    return
 
 
 class _Watch:
-    """Sees that the client goes, or takes nothing, while a long response is sent."""
+    """Sees that the client goes, or takes nothing, while a response waits for it."""
 
     def __init__(self, connection: Connection) -> None:
+        self.gone = False
+        self.sent = 0  # messages that the server took
+        self.waiting = False  # is one of them waiting for the client?
         self._connection = connection
-        self._gone = False
-        self._stalled = False
+        self._cancelled = False
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._listener = self._loop.create_task(self._listen())
-        self._looking: asyncio.Future[Any] | None = None
-        self._written = 0
-        self._sending = False
+        self._looking: asyncio.Future[int | None] | None = None
         self._progress: object = None
         self._since = self._loop.time()
         self._interval = connection.send_timeout / 4
         self._timer = self._loop.call_later(self._interval, self._tick)
 
-    async def send(self, message: Message, length: int) -> None:
-        if self._gone:
-            raise Gone
-        self._sending = True
-        try:
-            await self._connection.send(message)
-        except asyncio.CancelledError:
-            if not self._stalled or self._task is None or self._task.uncancel():
-                raise
-            raise Gone from None
-        except OSError as error:
-            # ASGI 2.4: send() raises it where the client has gone.
-            raise Gone from error
-        finally:
-            self._sending = False
-        self._written += length
-        if self._gone:
-            raise Gone
+    def was_ours(self) -> bool:
+        """Is the cancellation that just arrived our own, and no one else's besides?"""
+        return self._cancelled and self._task is not None and self._task.uncancel() == 0
 
     def close(self) -> None:
         self._timer.cancel()
@@ -147,9 +194,9 @@ class _Watch:
         try:
             while (await self._connection.receive())["type"] != "http.disconnect":
                 pass
-        except Exception:  # a server's own way to say that nobody is there
+        except Exception:  # some servers say so that nobody is there any more
             logger.debug("receive() failed", exc_info=True)
-        self._gone = True
+        self.gone = True
 
     def _tick(self) -> None:
         """Every quarter of the timeout: has the client taken anything?"""
@@ -161,20 +208,20 @@ class _Watch:
             )
             self._looking.add_done_callback(self._looked)
 
-    def _looked(self, looking: asyncio.Future[int | None]) -> None:
+    def _looked(self, looking: "asyncio.Future[int | None]") -> None:
         if looking.cancelled():
             return
-        progress = (self._written, looking.result() if looking.exception() is None else None)
+        progress = (self.sent, looking.result() if looking.exception() is None else None)
         now = self._loop.time()
-        if progress != self._progress or not self._sending:
+        if progress != self._progress or not self.waiting:
             self._progress = progress
             self._since = now
-        elif now - self._since >= self._connection.send_timeout * 0.99 and not self._stalled:
-            self._stalled = self._gone = True
+        elif now - self._since >= self._connection.send_timeout and not self._cancelled:
+            self.gone = self._cancelled = True
             scope = self._connection.scope
-            if scope.get("http_version") in ("1.0", "1.1"):
+            if scope.get("http_version") in ("1.0", "1.1"):  # later ones carry other responses too
                 cut(scope.get("client"), scope.get("server"))
-            if self._sending and self._task is not None:
+            if self._task is not None:
                 self._task.cancel()
 
 

@@ -7,7 +7,6 @@ One span of the file at a time: read, sent, and only then the next, whatever the
 import asyncio
 import logging
 import sys
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -19,23 +18,17 @@ from .servers import Connection, Gone, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
 
-# Up to here a response goes out in one message, and no server makes that one wait: asyncio's
-# transports take 64 KiB before they say that they are full.
-_AT_ONCE = 64 * 1024
-
 # So many spans beyond the next are wanted soon, the kernel is told, where the disk is read at all.
 _AHEAD = 4
 
 
-def connect(
-    scope: Scope, receive: Receive, send: Send, executor: Executor, send_timeout: float
-) -> Connection:
+def connect(scope: Scope, receive: Receive, send: Send, send_timeout: float) -> Connection:
     """The connection that ``send`` belongs to, with whatever this server offers."""
     if type(send) is partial and len(send.args) == 1 and daphne.is_request(send.args[0]):
-        return daphne.DaphneConnection(scope, receive, send, executor, send_timeout)
+        return daphne.DaphneConnection(scope, receive, send, send_timeout)
     if (server := sys.modules.get("daphne.server")) is not None:
         _warn_if_wrapped(server)
-    return Connection(scope, receive, send, executor, send_timeout)
+    return Connection(scope, receive, send, send_timeout)
 
 
 _warned = False
@@ -61,7 +54,7 @@ async def send(
     ``path`` is for the log. Raises ``OSError`` or ``Shrunk`` only while nothing has been sent yet.
     """
     try:
-        if response.length > _AT_ONCE:
+        if response.length > span_size:
             assert file is not None
             await _stream(connection, response, file, path, span_size)
             return
