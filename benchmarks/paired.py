@@ -1,0 +1,41 @@
+"""Ratios and differences taken round by round."""
+
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some rounds, and how far they lie apart."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        return cls(median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{significant(self.median)} [{significant(self.low)}–{significant(self.high)}]"
+
+
+def ratio(numerators: list[float], denominators: list[float]) -> Spread:
+    """The ratio within each round, then the median of them."""
+    return Spread.of([a / b for a, b in zip(numerators, denominators, strict=True)])
+
+
+def difference(minuends: list[float], subtrahends: list[float]) -> Spread:
+    return Spread.of([a - b for a, b in zip(minuends, subtrahends, strict=True)])
+
+
+def significant(number: float) -> str:
+    """Three significant digits, without an exponent: 0.0123, 1.23, 12.3, 1,234."""
+    if number == 0:
+        return "0"
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    digits = 0
+    while abs(number) * 10**digits < 100 and digits < 6:
+        digits += 1
+    return f"{number:.{digits}f}"
