@@ -27,9 +27,10 @@ from typing import Any
 from django.utils.http import http_date
 
 from .files import Descriptor, File, Shrunk, in_worker
+from .peers import reset, taken
 from .ranges import Span
 from .representation import Headers
-from .servers import Connection, Gone, Receive, Scope, Send, reset, taken
+from .servers import Connection, Gone, Receive, Scope, Send
 
 # From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
 SENDFILE_FROM = 128 * 1024

@@ -7,16 +7,11 @@ server close the connection, as uvicorn, hypercorn and granian do.
 """
 
 import asyncio
-import contextlib
-import ipaddress
 import logging
-import os
-import socket
-import struct
-import sys
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
+from . import pathsend, peers
 from .files import File
 from .ranges import Span
 from .representation import Headers
@@ -37,6 +32,7 @@ class Connection:
     """One response, on a server that speaks plain ASGI."""
 
     _watch: "_Watch | None" = None
+    _ended = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
@@ -67,25 +63,36 @@ class Connection:
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
 
-        ``whole``: this span is the whole file, and all of the body.
+        ``whole``: this span is the whole file, and all of the body. What is sent by name also ends
+        the response.
         """
-        extensions = self.scope.get("extensions")
-        if not extensions or "http.response.zerocopysend" not in extensions:
+        extensions = self.scope.get("extensions") or {}
+        if _breaks_zero_copy(self.send):
             return 0
-        await self._deliver(
-            {
-                "type": "http.response.zerocopysend",
-                "file": file,
-                "offset": span.start,
-                "count": len(span),
-                "more_body": True,
-            }
-        )
+        if "http.response.zerocopysend" in extensions:
+            await self._deliver(
+                {
+                    "type": "http.response.zerocopysend",
+                    "file": file,
+                    "offset": span.start,
+                    "count": len(span),
+                    "more_body": True,
+                }
+            )
+        elif whole and "http.response.pathsend" in extensions and (path := pathsend.lend(file.fd)):
+            await self._deliver({"type": "http.response.pathsend", "path": path})
+            self._ended = True
+            client = peers.ends(self.scope.get("client"), self.scope.get("server"))
+            if client is not None:
+                pathsend.watch(client, self.send_timeout)
+        else:
+            return 0
         return len(span)
 
     async def end(self) -> None:
         """The end of a response whose every byte was written."""
-        await self._deliver({"type": "http.response.body", "body": b""})
+        if not self._ended:
+            await self._deliver({"type": "http.response.body", "body": b""})
 
     async def abort(self) -> None:
         """Cut the connection: the response can't be finished."""
@@ -120,6 +127,16 @@ class Connection:
         if self._watch is None:
             self._watch = _Watch(self)
         self._watch.waiting = True
+
+
+def _breaks_zero_copy(send: Send) -> bool:
+    """Anycorn, up to 0.20.1 at least, can't wait for a slow client there: it cuts the body short.
+
+    (On asyncio it asks for its socket's writability, which the loop refuses while a transport has
+    that socket.)
+    """
+    server = type(getattr(send, "__self__", None)).__module__
+    return server.startswith("anycorn.")
 
 
 def _start(status: int, headers: Headers) -> Message:
@@ -204,7 +221,7 @@ class _Watch:
         if self._looking is None or self._looking.done():
             scope = self._connection.scope
             self._looking = self._loop.run_in_executor(
-                None, peer_progress, scope.get("client"), scope.get("server")
+                None, peers.progress, scope.get("client"), scope.get("server")
             )
             self._looking.add_done_callback(self._looked)
 
@@ -220,79 +237,6 @@ class _Watch:
             self.gone = self._cancelled = True
             scope = self._connection.scope
             if scope.get("http_version") in ("1.0", "1.1"):  # later ones carry other responses too
-                cut(scope.get("client"), scope.get("server"))
+                peers.cut(scope.get("client"), scope.get("server"))
             if self._task is not None:
                 self._task.cancel()
-
-
-def peer_progress(client: Any, server: Any) -> int | None:
-    """A number that changes when the peer takes bytes, ``None`` where its socket isn't found.
-
-    A server's ``send`` tells only that its buffer has room: the kernel's own holds megabytes, and
-    says that it is writable when a third of them has gone, which at a few KiB a second is minutes.
-    """
-    peer = _socket_of(client, server)
-    if peer is None:
-        return None
-    with peer:
-        return taken(peer)
-
-
-def cut(client: Any, server: Any) -> None:
-    """Reset the connection between these two addresses."""
-    peer = _socket_of(client, server)
-    if peer is not None:
-        with peer, contextlib.suppress(OSError):
-            reset(peer)
-
-
-def reset(peer: socket.socket) -> None:
-    """End a connection whoever else holds its socket, and give up what is still to be sent.
-
-    With no time to linger, the last close resets it.
-    """
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.shutdown(socket.SHUT_RDWR)
-
-
-def _socket_of(client: Any, server: Any) -> socket.socket | None:
-    """A duplicate of this process' socket between these two addresses, by asking each."""
-    if not client or not server or not client[1] or not sys.platform.startswith("linux"):
-        return None
-    wanted = _address(client), _address(server)
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
-                continue
-            candidate = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if (_address(candidate.getpeername()), _address(candidate.getsockname())) == wanted:
-                return candidate
-        candidate.close()
-    return None
-
-
-def _address(pair: Any) -> tuple[object, int]:
-    address = ipaddress.ip_address(str(pair[0]).partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address, int(pair[1])
-
-
-# linux/tcp.h: struct tcp_info has tcpi_bytes_acked, a u64, at this offset (since Linux 4.1).
-_BYTES_ACKED = 120
-
-
-def taken(peer: socket.socket) -> int:
-    """A number that changes when the peer takes bytes from this socket."""
-    if sys.platform.startswith("linux"):
-        import fcntl
-        import termios
-
-        if peer.family in (socket.AF_INET, socket.AF_INET6):
-            info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-            if len(info) == _BYTES_ACKED + 8:
-                return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
-        waiting = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
-        return int(struct.unpack("=i", waiting)[0])
-    return 0

@@ -1,0 +1,132 @@
+"""
+``http.response.pathsend``: the server opens the file by a name, and sends it by itself.
+
+By its own name the file would be opened a second time, after the kernel has vouched for the first:
+a swap in between would be served. So the name is ``/proc/self/fd/N``, of the descriptor that was
+opened. granian's ``send`` returns before its own open, and nothing tells when that has happened, so
+that N is kept for a stated time; and N is never closed, hence never another's, but turned to
+``/dev/null``, and lent again with the longest unused first.
+"""
+
+import asyncio
+import collections
+import contextlib
+import os
+import sys
+import time
+
+from . import peers
+from .peers import Ends
+
+# Seconds for which a descriptor is kept for the server to open.
+_KEPT = 10.0
+
+# Of the process' descriptors, so much may be lent: above it, files are sent the ordinary way.
+_SHARE = 4
+
+_lent: collections.deque[tuple[float, int]] = collections.deque()
+_free: collections.deque[int] = collections.deque()
+
+
+def lend(fd: int) -> str | None:
+    """A name under which the open file ``fd`` can be opened for ``_KEPT`` seconds.
+
+    ``None`` where there is no such name, or no descriptor to spare for it.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    _take_back()
+    try:
+        if _free:
+            number = _free.popleft()
+            os.dup2(fd, number, inheritable=False)
+        elif len(_lent) < _limit():
+            number = os.dup(fd)
+        else:
+            return None
+    except OSError:
+        return None
+    _lent.append((time.monotonic() + _KEPT, number))
+    asyncio.get_running_loop().call_later(_KEPT + 0.1, _take_back)
+    return f"/proc/self/fd/{number}"
+
+
+def _limit() -> int:
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft // _SHARE if soft != resource.RLIM_INFINITY else 4096
+
+
+def _take_back() -> None:
+    now = time.monotonic()
+    if not _lent or _lent[0][0] > now:
+        return
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while _lent and _lent[0][0] <= now:
+            number = _lent.popleft()[1]
+            os.dup2(null, number, inheritable=False)
+            _free.append(number)
+    finally:
+        os.close(null)
+
+
+class _Watch:
+    """Cuts off those clients that take no byte of what the server sends by itself."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        self._loop = loop
+        self._timeout = timeout
+        self._clients: dict[Ends, tuple[int | None, float]] = {}
+
+    def add(self, client: Ends) -> None:
+        if not self._clients:
+            self._loop.call_later(self._timeout / 4, self._tick)
+        self._clients.setdefault(client, (None, self._loop.time()))
+
+    def _tick(self) -> None:
+        looking = self._loop.run_in_executor(None, _look, frozenset(self._clients))
+        looking.add_done_callback(self._looked)
+
+    def _looked(self, looking: "asyncio.Future[dict[Ends, int]]") -> None:
+        if looking.cancelled() or looking.exception() is not None:
+            self._clients.clear()
+            return
+        found = looking.result()
+        now = self._loop.time()
+        for client, (before, since) in list(self._clients.items()):
+            current = found.get(client)
+            if current is None:  # gone, or has all
+                del self._clients[client]
+            elif current != before:
+                self._clients[client] = (current, now)
+            elif now - since >= self._timeout:
+                del self._clients[client]
+                for _, peer in peers.find((client,)):
+                    with contextlib.suppress(OSError):
+                        peers.reset(peer)
+        if self._clients:
+            self._loop.call_later(self._timeout / 4, self._tick)
+
+
+_watches: dict[tuple[int, float], _Watch] = {}
+
+
+def watch(client: Ends, timeout: float) -> None:
+    """Cut this client off when it takes no byte for ``timeout`` seconds of what is sent to it."""
+    loop = asyncio.get_running_loop()
+    key = (id(loop), timeout)
+    if key not in _watches:
+        _watches[key] = _Watch(loop, timeout)
+    _watches[key].add(client)
+
+
+def _look(clients: frozenset[Ends]) -> dict[Ends, int]:
+    """How much each of these took, of those for whom bytes are still waiting."""
+    found = {}
+    for client, peer in peers.find(clients):
+        with contextlib.suppress(OSError):
+            if peers.waiting(peer):
+                found[client] = peers.taken(peer)
+    return found
