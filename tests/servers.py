@@ -206,7 +206,7 @@ class Server:
     def _wait(self, deadline: float) -> None:
         while True:
             if self._process.poll() is not None:
-                raise ChildProcessError(f"{self.name} has ended:\n{self.log}")
+                raise ChildProcessError(f"{self.name} has ended:\n{self.log[-3000:]}")
             try:
                 with self.connect(timeout=max(1.0, deadline - time.monotonic())) as client:
                     # Only an answer says that the worker behind the listening socket is ready.
@@ -216,7 +216,7 @@ class Server:
             except (ConnectionError, FileNotFoundError, ssl.SSLError):
                 pass
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name} does not answer:\n{self.log}")
+                raise TimeoutError(f"{self.name} does not answer:\n{self.log[-3000:]}")
             time.sleep(0.02)
 
     def connect(

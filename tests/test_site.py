@@ -1,0 +1,237 @@
+"""The demonstration site, end to end: a browser's way through it, on each server."""
+
+import fcntl
+import html
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlencode
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from .client import Connection, Response
+from .servers import ROOT, Server
+
+HERE = ROOT / "tests" / "site"
+
+# Around the router and inside its "http", and with plain Django.
+COMPOSITIONS = [
+    ("daphne", "demo_site.asgi:application"),
+    ("daphne", "demo_site.asgi_channels:application"),
+    ("daphne", "demo_site.asgi_channels:inside"),
+    ("uvicorn", "demo_site.asgi_channels:application"),
+    ("hypercorn", "demo_site.asgi_channels:inside"),
+    ("granian", "demo_site.asgi_channels:application"),
+]
+
+
+class Browser:
+    """Keeps its cookies and its connection, and fills in forms."""
+
+    def __init__(self, site: "Site") -> None:
+        self.connection = Connection(site.server)
+        self.cookies: dict[str, str] = {}
+
+    def ask(
+        self, path: str, headers: list[tuple[str, str]], method: str = "GET", body: bytes = b""
+    ) -> Response:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        self.connection.request(path, [("Cookie", cookies), *headers], method=method, body=body)
+        response = self.connection.response(method)
+        for cookie in response.all("set-cookie"):
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        return response
+
+    def get(self, path: str, *headers: tuple[str, str], method: str = "GET") -> Response:
+        return self.ask(path, list(headers), method)
+
+    def submit(self, path: str, fields: dict[str, str], file: tuple[str, bytes]) -> Response:
+        """Fetches the form at `path` for its token, and posts it with a file."""
+        boundary = "a-line-that-is-in-no-field"
+        body = b""
+        for name, value in {"csrfmiddlewaretoken": self.token(path), **fields}.items():
+            disposition = f'Content-Disposition: form-data; name="{name}"'
+            body += f"--{boundary}\r\n{disposition}\r\n\r\n{value}\r\n".encode()
+        disposition = f'Content-Disposition: form-data; name="file"; filename="{file[0]}"'
+        body += f"--{boundary}\r\n{disposition}\r\n\r\n".encode() + file[1]
+        body += f"\r\n--{boundary}--\r\n".encode()
+        return self.ask(
+            path, [("Content-Type", f"multipart/form-data; boundary={boundary}")], "POST", body
+        )
+
+    def log_in(self) -> None:
+        path = "/admin/login/?next=/admin/"
+        fields = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": self.token(path)}
+        response = self.ask(
+            path,
+            [("Content-Type", "application/x-www-form-urlencoded")],
+            "POST",
+            urlencode(fields).encode(),
+        )
+        assert response.status == 302
+        assert response["location"] == "/admin/"
+
+    def token(self, path: str) -> str:
+        page = self.get(path)
+        assert page.status == 200
+        match = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body.decode())
+        assert match
+        return match[1]
+
+
+class Site:
+    def __init__(self, server: Server, data: Path, application: str) -> None:
+        self.server = server
+        self.media = data / "media"
+        self.application = application
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a prepared site, made once for all workers of the test run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    data = shared / "prepared site"
+    with open(shared / "preparing", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not data.exists():
+            subprocess.run(
+                [sys.executable, "manage.py", "prepare", "--no-video"],
+                cwd=HERE,
+                env={**os.environ, "SITE_DATA": str(shared / "half"), "PYTHONPATH": str(ROOT)},
+                check=True,
+            )
+            (shared / "half").rename(data)
+    return data
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param(
+            composition,
+            id="-".join(composition).replace("demo_site.", ""),
+            marks=pytest.mark.xdist_group(f"site-{composition[0] == 'daphne'}"),
+        )
+        for composition in COMPOSITIONS
+    ],
+)
+def site(
+    request: pytest.FixtureRequest, prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    name, application = request.param
+    data = tmp_path_factory.mktemp("data") / "data"
+    shutil.copytree(prepared, data)
+    with Server(name, application, cwd=HERE, env={"SITE_DATA": str(data)}) as server:
+        yield Site(server, data, application)
+
+
+@pytest.fixture
+def browser(site: Site) -> Iterator[Browser]:
+    browser = Browser(site)
+    yield browser
+    browser.connection.close()
+
+
+def media_of(page: Response) -> set[str]:
+    """The addresses of all media that a page shows or links to."""
+    return {
+        html.unescape(url)
+        for url in re.findall(r'(?:src|href)="(/media/[^"]+)"', page.body.decode())
+    }
+
+
+def check_file(browser: Browser, url: str, data: bytes) -> None:
+    whole = browser.get(url)
+    assert whole.status == 200
+    assert whole.body == data
+    assert len(whole.all("date")) == 1
+    head = browser.get(url, method="HEAD")
+    assert head.length == len(data)
+    part = browser.get(url, ("Range", "bytes=10-19"))
+    assert part.status == 206
+    assert part.body == data[10:20]
+    assert part["content-range"] == f"bytes 10-19/{len(data)}"
+    assert browser.get(url, ("If-None-Match", whole["etag"])).status == 304
+
+
+def test_upload_through_the_form(browser: Browser) -> None:
+    data = random.Random(1).randbytes(300_000)
+    before = media_of(browser.get("/"))
+    answer = browser.submit("/", {"title": "Mine"}, ("ünï cödé (1) 100%.bin", data))
+    assert answer.status == 302
+    (url,) = media_of(browser.get(answer["location"])) - before
+    assert unquote(url).startswith("/media/uploads/")
+    check_file(browser, url, data)
+
+
+def test_upload_through_the_admin(browser: Browser) -> None:
+    data = random.Random(2).randbytes(100_000)
+    browser.log_in()
+    before = media_of(browser.get("/"))
+    answer = browser.submit(
+        "/admin/gallery/upload/add/", {"title": "From the admin"}, ("a.bin", data)
+    )
+    assert answer.status == 302, answer.body.decode()
+    (url,) = media_of(browser.get("/")) - before
+    check_file(browser, url, data)
+    assert "From the admin" in browser.get("/admin/gallery/upload/").body.decode()
+
+
+def test_every_sample_is_served(site: Site, browser: Browser) -> None:
+    urls = {url for url in media_of(browser.get("/")) if url.startswith("/media/samples/")}
+    assert len(urls) > 3
+    for url in urls:
+        data = (site.media / unquote(url.removeprefix("/media/"))).read_bytes()
+        check_file(browser, url, data)
+
+
+def test_static_files_by_whitenoise(browser: Browser) -> None:
+    page = browser.get("/").body.decode()
+    urls = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page))
+    assert len(urls) >= 3
+    for url in urls:
+        response = browser.get(url)
+        assert response.status == 200
+        assert "immutable" in response["cache-control"]
+
+
+def test_pages_by_django(browser: Browser) -> None:
+    login = browser.get("/admin/", ("Accept", "text/html"))
+    assert login.status == 302
+    assert b"csrfmiddlewaretoken" in browser.get(login["location"]).body
+    for path in ("/nothing/here", "/media", "/mediathek/", "/media-secret/a.txt"):
+        missing = browser.get(path)
+        assert missing.status == 404
+        assert missing["content-type"].startswith("text/html")
+    missing = browser.get("/media/nothing.jpg")
+    assert missing.status == 404
+    assert missing["content-type"].startswith("text/plain")
+    outside = browser.get("/media/../db.sqlite3")
+    assert outside.status == 404
+
+
+def test_the_websocket(site: Site, browser: Browser) -> None:
+    origin = f"http://127.0.0.1:{site.server.port}"
+    address = origin.replace("http", "ws") + "/ws/live/"
+    if site.application == "demo_site.asgi:application":
+        with pytest.raises(InvalidStatus), connect(address, origin=origin):
+            pass  # plain Django has none
+        return
+    browser.log_in()
+    session = f"sessionid={browser.cookies['sessionid']}"
+    for headers, user in (({}, "anonymous"), ({"Cookie": session}, "admin")):
+        with connect(address, origin=origin, additional_headers=headers) as websocket:
+            assert json.loads(websocket.recv(timeout=5)) == {"user": user}
+            websocket.send("hello")
+            assert any(json.loads(websocket.recv(timeout=5)) == {"echo": "hello"} for _ in range(5))
