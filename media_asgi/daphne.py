@@ -289,9 +289,14 @@ class DaphneConnection(Connection):
                 if file.is_warm(offset, count):
                     sent = os.sendfile(peer.fd, file.fd, offset, count)
                 else:
-                    executor = peer.holding(file.executor)
                     sent = await in_worker(
-                        executor, _sendfile_cold, peer.fd, file.fd, offset, count
+                        file.executor,
+                        (peer, file.descriptor),
+                        _sendfile_cold,
+                        peer.fd,
+                        file.fd,
+                        offset,
+                        count,
                     )
             except BlockingIOError:
                 await self._writable(peer.fd)

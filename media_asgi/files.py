@@ -21,7 +21,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
@@ -244,10 +244,6 @@ class Descriptor:
         if last:
             os.close(self.fd)
 
-    def holding(self, executor: Executor) -> Executor:
-        """``executor``, with the descriptor held open until what it was given has ended."""
-        return _Holding(executor, self)
-
     def hold(self) -> None:
         """Take one more use, to be given up by ``close``."""
         with self._lock:
@@ -255,25 +251,42 @@ class Descriptor:
 
 
 class _Holding(Executor):
-    def __init__(self, executor: Executor, descriptor: Descriptor) -> None:
+    """An executor whose calls hold descriptors until they have ended or were dropped."""
+
+    def __init__(self, executor: Executor, descriptors: Sequence[Descriptor]) -> None:
         self._executor = executor
-        self._descriptor = descriptor
+        self._descriptors = descriptors
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        self._descriptor.hold()
+        for descriptor in self._descriptors:
+            descriptor.hold()
         try:
             future = self._executor.submit(call, *args, **kwargs)
         except BaseException:
-            self._descriptor.close()
+            self.release()
             raise
-        # Called in the end whether the call ran, failed, or was dropped before it began.
-        future.add_done_callback(self._descriptor.close)
+        future.add_done_callback(self.release)
         return future
 
+    def release(self, _: object = None) -> None:
+        for descriptor in self._descriptors:
+            descriptor.close()
 
-async def in_worker(executor: Executor, call: Callable[..., R], *args: Any) -> R:
-    """``call`` in a worker thread, in one hop. Cancelled, it leaves the call to end by itself."""
-    return await asyncio.shield(aiofiles.os.wrap(call)(*args, executor=executor))
+
+def in_worker(
+    executor: Executor, descriptors: Sequence[Descriptor], call: Callable[..., R], *args: Any
+) -> "asyncio.Future[R]":
+    """``call`` in a worker thread, in one hop, with these descriptors held open until it has ended.
+
+    Whoever waits may be cancelled; the call ends by itself.
+    """
+    holding = _Holding(executor, descriptors)
+    # The task that submits the call takes its first step later: until then it is held from here.
+    for descriptor in descriptors:
+        descriptor.hold()
+    task = asyncio.ensure_future(aiofiles.os.wrap(call)(*args, executor=holding))
+    task.add_done_callback(holding.release)
+    return asyncio.shield(task)
 
 
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -284,16 +297,16 @@ _scratch = threading.local()
 class File:
     """An open regular file."""
 
-    __slots__ = ("_descriptor", "_executor", "fd", "status")
+    __slots__ = ("descriptor", "executor", "fd", "status")
 
     def __init__(self, fd: int, status: os.stat_result, executor: Executor) -> None:
         self.fd = fd
         self.status = status
-        self._descriptor = Descriptor(fd)
-        self._executor = executor
+        self.descriptor = Descriptor(fd)
+        self.executor = executor
 
     def close(self) -> None:
-        self._descriptor.close()
+        self.descriptor.close()
 
     def read_now(self, offset: int, count: int) -> bytes | None:
         """Up to ``count`` bytes that the page cache holds, ``None`` where the disk must be asked.
@@ -319,17 +332,12 @@ class File:
                 return None
             return bytes(view[:got])
 
-    async def read(self, offset: int, count: int, ahead: int = 0) -> bytes:
+    def read(self, offset: int, count: int, ahead: int = 0) -> "asyncio.Future[bytes]":
         """Up to ``count`` bytes from the disk, read in a worker; ``b""`` is the end of the file.
 
         The kernel is told that the ``ahead`` bytes after them are wanted next.
         """
-        return await in_worker(self.executor, _read, self.fd, offset, count, ahead)
-
-    @property
-    def executor(self) -> Executor:
-        """For calls that use the file, which is held open until they have ended."""
-        return self._descriptor.holding(self._executor)
+        return in_worker(self.executor, (self.descriptor,), _read, self.fd, offset, count, ahead)
 
     def fileno(self) -> int:
         return self.fd
@@ -440,6 +448,10 @@ class Root:
         except asyncio.CancelledError:
             future.add_done_callback(_close_opened)
             raise
+        finally:
+            # An exception's traceback holds this frame, and that the future with the exception: a
+            # cycle, which would keep the root's descriptor open until it is collected.
+            del future
         if folder.is_local:
             self._folder = folder
         return file

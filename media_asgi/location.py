@@ -7,13 +7,16 @@ What is wrong is refused here, at start, with a sentence that says what to do.
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+from .signing import seconds
 
 Access = Literal["public", "internal", "signed"] | Callable[..., bool | Awaitable[bool]]
 
@@ -23,6 +26,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: visible characters, with spaces and tabs between them. No CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 _MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*A-Z]+")
 
 # Headers that are worked out for each answer, and what to use instead where there is something.
 _OWN_HEADERS = {
@@ -78,6 +83,12 @@ class Location:
     ``login_redirect``: with a callable ``access``, send who is refused to ``LOGIN_URL`` instead of
     answering 403. By default ``False``.
 
+    ``cors``: the origins whose scripts may read the files, ``["https://app.example"]``, or ``"*"``
+    for any. By default none.
+
+    ``skew``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is good after
+    its end, where the clocks of several machines differ. By default 0.
+
     Raises ``ImproperlyConfigured`` for what can't be meant.
     """
 
@@ -93,27 +104,35 @@ class Location:
     sandbox: bool = True
     fallthrough: bool = False
     login_redirect: bool = False
+    cors: str | Collection[str] | None = None
+    skew: float | timedelta = 0
 
+    folder: str = field(init=False, repr=False)
+    """The absolute path of ``root``."""
     prefix: str = field(init=False, repr=False)
     """The decoded path that the URLs begin with, ``/`` at both ends."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "prefix", _prefix(self.url))
-        set_(self, "root", _root(self.root, self.url))
+        set_(self, "folder", _folder(self.root, self.url))
         self._check_access()
         if self.cache_control is not None and not callable(self.cache_control):
             check_header("cache-control", self.cache_control, self._option("cache_control"))
         if self.immutable is not None:
             try:
-                set_(self, "immutable", re.compile(self.immutable))
+                pattern = re.compile(self.immutable)
+                pattern.search("")
             except (re.error, TypeError) as error:
                 raise ImproperlyConfigured(
                     f"{self._option('immutable')} is {self.immutable!r}, which is no regular "
-                    f"expression ({error}). Give a pattern such as r'\\.[0-9a-f]{{12}}\\.'."
+                    f"expression for a path ({error}). Give one such as r'\\.[0-9a-f]{{12}}\\.'."
                 ) from error
+            set_(self, "immutable", pattern)
         if self.headers is not None and not callable(self.headers):
             set_(self, "headers", dict(self.checked_headers(self.headers)))
+        if self.cors is not None and self.cors != "*":
+            set_(self, "cors", self._checked_origins(self.cors))
         if self.content_types is not None:
             set_(self, "content_types", self._checked_types(self.content_types))
         for name in ("follow_symlinks", "dotfiles", "sandbox", "fallthrough", "login_redirect"):
@@ -136,12 +155,18 @@ class Location:
                 f"MEDIA_URL is {settings.MEDIA_URL!r}, under which every page of the site would be "
                 'taken for a file. Set it to a path of its own, such as MEDIA_URL = "media/".'
             )
-        return cls(**({"url": settings.MEDIA_URL, "root": settings.MEDIA_ROOT} | options))
+        url = settings.MEDIA_URL
+        # A relative one was just resolved against the script name of this moment, and would be kept
+        # so: asked again in a request, it is resolved against that request's.
+        vars(settings).pop("MEDIA_URL", None)
+        return cls(**({"url": url, "root": settings.MEDIA_ROOT} | options))
 
     @classmethod
     def storage(cls, alias: str = "default", **options: Any) -> Self:
         """URL and folder of a file-system storage of ``STORAGES``, with these options."""
         from django.core.files.storage import FileSystemStorage, storages
+
+        from .storage import SignedMediaStorage
 
         storage = storages[alias]
         if not isinstance(storage, FileSystemStorage):
@@ -149,12 +174,23 @@ class Location:
                 f"STORAGES[{alias!r}] is a {type(storage).__name__}, whose files are in no folder "
                 "of this machine. Name a FileSystemStorage, or leave this location out."
             )
-        if storage.base_url is None:
+        if not storage.base_location:
+            raise ImproperlyConfigured(
+                f"STORAGES[{alias!r}] has no location, and MEDIA_ROOT is not set, so there is no "
+                'folder to serve. Set MEDIA_ROOT = BASE_DIR / "media", or location in its OPTIONS.'
+            )
+        url = storage.base_url
+        if isinstance(storage, SignedMediaStorage):
+            options.setdefault("access", "signed")
+        # As for MEDIA_URL, which it may stand for.
+        vars(storage).pop("base_url", None)
+        vars(settings).pop("MEDIA_URL", None)
+        if url is None:
             raise ImproperlyConfigured(
                 f"STORAGES[{alias!r}] has no base_url. Set it in its OPTIONS, such as "
                 '"base_url": "/files/".'
             )
-        return cls(**({"url": storage.base_url, "root": storage.location} | options))
+        return cls(**({"url": url, "root": storage.location} | options))
 
     @property
     def is_public(self) -> bool:
@@ -221,11 +257,38 @@ class Location:
                 f"{self._option('fallthrough')} can't be: an internal location answers no client, "
                 "and its URLs go to the application anyway. Leave fallthrough out."
             )
+        if self.access == "signed" and not django_setting("SECRET_KEY"):
+            raise ImproperlyConfigured(
+                f"{self._option('access')} is 'signed', and Django's SECRET_KEY, which signs, is "
+                "not set. Set it, or build the location where Django's settings are."
+            )
+        try:
+            seconds("skew", self.skew, or_zero=True)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{self._option('skew')}: {error}") from error
+        if self.skew and self.access != "signed":
+            raise ImproperlyConfigured(
+                f"{self._option('skew')} allows for clocks that differ on a signed link. Set "
+                "access='signed', or leave skew out."
+            )
         if self.login_redirect and not callable(self.access):
             raise ImproperlyConfigured(
                 f"{self._option('login_redirect')} asks for a predicate to redirect for. Give "
                 "access a callable of the request and the path, or leave login_redirect out."
             )
+
+    def _checked_origins(self, origins: object) -> frozenset[str]:
+        if (
+            isinstance(origins, Collection)
+            and not isinstance(origins, str | bytes)
+            and origins
+            and all(isinstance(origin, str) and _ORIGIN.fullmatch(origin) for origin in origins)
+        ):
+            return frozenset(origins)
+        raise ImproperlyConfigured(
+            f"{self._option('cors')} is {origins!r}. Give '*' or a list of origins, each a scheme, "
+            "a host and perhaps a port, as a browser sends them: ['https://app.example']."
+        )
 
     def _checked_types(self, types: Mapping[str, str]) -> dict[str, str]:
         option = self._option("content_types")
@@ -263,7 +326,13 @@ def _prefix(url: str) -> str:
         raise ImproperlyConfigured(
             f'url of a location is {url!r}. Give a path such as "/media/", or a full URL.'
         )
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"url of a location is {url!r}, which is no URL ({error}). Give a path such as "
+            '"/media/".'
+        ) from error
     if parts.query or parts.fragment:
         raise ImproperlyConfigured(
             f"url of a location is {url!r}, with a query or a fragment. Give the path alone; a "
@@ -283,7 +352,7 @@ def _prefix(url: str) -> str:
     return prefix
 
 
-def _root(root: str | os.PathLike[str], url: str) -> str:
+def _folder(root: str | os.PathLike[str], url: str) -> str:
     try:
         path = os.fspath(root)
     except TypeError:

@@ -2,101 +2,21 @@
 ``MediaMiddleware``: an ASGI application that serves its locations, and passes everything else on.
 """
 
-import errno
 import logging
 import os
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from django.core.exceptions import ImproperlyConfigured
 
 from . import paths, response, transfer
-from .files import File, Missing, Root, Shrunk
+from .handoff import Handover, Target
 from .location import Location, django_setting
-from .ranges import Span
-from .representation import SANDBOX, Representation, content_type, describe, is_passive
-from .response import CONDITIONAL, Response
+from .security import Security
 from .servers import Receive, Scope, Send
+from .serving import Application, Limits, Served
 
 logger = logging.getLogger("media_asgi")
-
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
-
-# Errors of open(2) that say that there is no such file to be served: not there, below a file, a
-# link that climbs, loops or dangles, a name that is too long or that this file system can't have,
-# a socket, a device without a driver.
-_NO_FILE = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.EXDEV,
-        errno.ENAMETOOLONG,
-        errno.EILSEQ,
-        errno.EINVAL,
-        errno.ENXIO,
-        errno.ENODEV,
-    }
-)
-# No descriptor or memory left, or a name that could not be resolved for all the renames: later.
-_LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
-
-# A location remembers the headers of so many files.
-_REMEMBERED = 1024
-
-
-class _Served:
-    """A location with its root, and what is remembered of its files."""
-
-    def __init__(
-        self, location: Location, executor: ThreadPoolExecutor, guarded: tuple[str, ...]
-    ) -> None:
-        self.location = location
-        self.prefix = location.prefix
-        self.root = Root(
-            str(location.root),
-            executor,
-            follow_symlinks=location.follow_symlinks,
-            guarded=guarded,
-        )
-        self._remembered: dict[bytes, tuple[tuple[int, ...], Representation, Response]] = {}
-
-    def describe(self, name: bytes, path: str, file: File) -> tuple[Representation, Response]:
-        """The representation of an open file, and the answer to a GET without conditions.
-
-        Remembered by name, and believed only while device, inode, time and size are those of this
-        request's own ``fstat``.
-        """
-        status = file.status
-        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-        known = self._remembered.get(name)
-        if known is not None and known[0] == identity:
-            return known[1], known[2]
-        location = self.location
-        type_ = content_type(path, location.content_types)
-        extra = [_NOSNIFF]
-        if location.sandbox and not is_passive(type_):
-            extra.append((b"content-security-policy", SANDBOX))
-        extra += location.headers_for(path)
-        current = describe(
-            status,
-            time.time(),
-            content_type=type_.encode("latin-1"),
-            cache_control=location.cache_control_for(path).encode("latin-1"),
-            extra=extra,
-        )
-        whole = Response(200, response.whole(current), [Span(0, current.size)], current.size)
-        # While the validators are weak they change with time alone.
-        if current.strong and not location.varies:
-            if len(self._remembered) >= _REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[name] = (identity, current, whole)
-        return current, whole
 
 
 class MediaMiddleware:
@@ -133,14 +53,20 @@ class MediaMiddleware:
         _check_number("threads", threads, int)
         _check_number("send_timeout", send_timeout, int, float)
         self.app = app
-        self._span = span
-        self._send_timeout = float(send_timeout)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="media-asgi")
+        self._limits = Limits(
+            span=span,
+            send_timeout=float(send_timeout),
+            executor=ThreadPoolExecutor(threads, thread_name_prefix="media-asgi"),
+            security=Security.from_settings(),
+        )
         self._served = self._arrange(locations or (Location.media(),))
+        internal = [served for served in self._served if served.location.access == "internal"]
+        # Where X-Sendfile may point to, the deepest first.
+        self._internal = sorted(internal, key=lambda served: -len(served.location.folder))
         self._prefixes = tuple(served.prefix for served in self._served)
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
 
-    def _arrange(self, locations: Sequence[Location]) -> list[_Served]:
+    def _arrange(self, locations: Sequence[Location]) -> list[Served]:
         by_prefix: dict[str, Location] = {}
         for location in locations:
             if not isinstance(location, Location):
@@ -155,35 +81,80 @@ class MediaMiddleware:
                 )
         longest_first = sorted(by_prefix.values(), key=lambda location: -len(location.prefix))
         return [
-            _Served(location, self._executor, _guarded(location, longest_first))
+            Served(location, self._limits, _guarded(location, longest_first))
             for location in longest_first
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] == "http"
-            and (
+        if scope["type"] == "http":
+            if (
                 scope["path"].startswith(self._prefixes)
                 or scope.get("root_path")
                 or self._script_name
-            )
-            and (found := self._find(scope)) is not None
-        ):
-            await self._serve(*found, scope, receive, send)
-            return
+            ):
+                path = paths.request_path(scope)
+                mount = (self._script_name or scope.get("root_path") or "").rstrip("/")
+                found = self._locate(path, mount)
+                if found is not None and found[0].location.access != "internal":
+                    served, rest = found
+                    urls = [served.prefix + rest]
+                    # The same file's other URL, as long as it is the same file's by itself.
+                    if mount and self._locate(mount + urls[0], mount) == found:
+                        urls.append(mount + urls[0])
+                    await served(self._ask, rest, urls, scope, receive, send)
+                    return
+            if self._internal:
+                await self._ask(scope, receive, send)
+                return
         await self.app(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[_Served, str] | None:
-        """The location with the longest prefix of the request's path, and the rest of it.
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the application, which may hand over a file for an answer."""
+        if not self._internal:
+            await self.app(scope, receive, send)
+            return
+        handover = Handover(send)
+        await self.app(scope, receive, handover.send)
+        if handover.target is None:
+            return
+        found = self._handed_over(handover.target)
+        if found is None:
+            logger.error(
+                "%s: the application hands over %r, which is in no internal location",
+                scope["path"],
+                handover.target.raw,
+            )
+            answer = response.error(500, (), scope["method"])
+            connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
+            await transfer.send(connection, answer, None, scope["path"], self._limits.span)
+            return
+        served, readings = found
+        await served.hand_over(readings, handover.headers, scope, receive, send)
+
+    def _handed_over(self, target: Target) -> tuple[Served, list[str]] | None:
+        """The internal location of a target, and the readings of its path beneath that root."""
+        for served in self._served if target.is_url else self._internal:
+            above = [served.prefix] if target.is_url else served.folders
+            rests = [
+                reading[len(start) :]
+                for reading in target.readings
+                for start in above
+                if reading.startswith(start)
+            ]
+            if rests:
+                return (served, rests) if served.location.access == "internal" else None
+        return None
+
+    def _locate(self, path: str, mount: str) -> tuple[Served, str] | None:
+        """The location with the longest prefix of ``path``, and the rest of it.
 
         Beneath a mount point, ASGI's path holds the ``root_path``, but a proxy may have stripped it
         from the request, and Daphne's ``--root-path`` doesn't add it; MEDIA_URL holds it where the
         project wrote it there. So the path counts as it is, with the mount point before it, and
         without.
         """
-        path = paths.request_path(scope)
         readings = [path]
-        if mount := (self._script_name or scope.get("root_path") or "").rstrip("/"):
+        if mount:
             readings.append(mount + path)
             if path.startswith(mount + "/"):
                 readings.append(path[len(mount) :])
@@ -193,98 +164,17 @@ class MediaMiddleware:
                     return served, reading[len(served.prefix) :]
         return None
 
-    async def _serve(
-        self, served: _Served, rest: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        method = scope["method"]
-        location = served.location
-        file: File | None = None
-        if method not in ("GET", "HEAD"):
-            if location.fallthrough:
-                await self.app(scope, receive, send)
-                return
-            answer = response.error(405, [_NOSNIFF, (b"allow", b"GET, HEAD")])
-        else:
-            try:
-                name = paths.file_name(rest, dotfiles=location.dotfiles)
-                if name is None:
-                    raise Missing
-                file = served.root.open_now(name) or await served.root.open(name)
-            except (Missing, OSError) as error:
-                status = _status(error)
-                if status == 404 and location.fallthrough:
-                    await self.app(scope, receive, send)
-                    return
-                answer = _refusal(status, method)
-                if status >= 500:
-                    logger.error("%s: can't be opened: %s", scope["path"], error)
-            else:
-                try:
-                    answer = _answer(served, name, rest, scope, file)
-                except Exception:  # in a callable of the location's
-                    logger.exception("%s: headers can't be worked out", scope["path"])
-                    file.close()
-                    file = None
-                    answer = _refusal(500, method)
-        connection = transfer.connect(scope, receive, send, self._send_timeout)
-        try:
-            await transfer.send(connection, answer, file, scope["path"], self._span)
-        except (Shrunk, OSError) as error:
-            logger.error("%s: can't be read: %s", scope["path"], error)
-            answer = _refusal(_status(error), method)
-            await transfer.send(connection, answer, None, scope["path"], self._span)
-
-
-def _answer(served: _Served, name: bytes, path: str, scope: Scope, file: File) -> Response:
-    current, whole = served.describe(name, path, file)
-    fields = _conditional_fields(scope)
-    if not fields and scope["method"] == "GET":
-        return whole
-    boundary = secrets.token_hex(16).encode("ascii")
-    return response.decide(scope["method"], fields, current, boundary)
-
-
-def _conditional_fields(scope: Scope) -> dict[bytes, bytes]:
-    fields: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        name = name.lower()
-        if name in CONDITIONAL:
-            # Several lines of one field are one list (RFC 9110 section 5.3).
-            fields[name] = fields[name] + b", " + value if name in fields else value
-    return fields
-
-
-def _status(error: Exception) -> int:
-    """The status that says what went wrong with a file."""
-    if isinstance(error, Missing):
-        return 404
-    if isinstance(error, OSError):
-        if error.errno in _NO_FILE:
-            return 404
-        if isinstance(error, PermissionError):
-            return 403
-        if error.errno in _LATER:
-            return 503
-    return 500
-
-
-def _refusal(status: int, method: str) -> Response:
-    extra = [_NOSNIFF]
-    if status == 503:
-        extra.append((b"retry-after", b"1"))
-    return response.error(status, extra, method)
-
 
 def _guarded(location: Location, others: Sequence[Location]) -> tuple[str, ...]:
     """The roots beneath this one whose files are not for whoever may see this one's."""
     if location.access == "internal":
         return ()
-    root = os.path.realpath(location.root) + os.sep
+    root = os.path.realpath(location.folder) + os.sep
     return tuple(
-        str(other.root)
+        other.folder
         for other in others
         if other.access not in ("public", location.access)
-        and os.path.realpath(other.root).startswith(root)
+        and os.path.realpath(other.folder).startswith(root)
     )
 
 

@@ -45,7 +45,7 @@ def parse(value: bytes, size: int) -> list[Span] | None:
     unit, equals, set_ = value.partition(b"=")
     # Units are case-insensitive (section 14.1). A few commas too many are allowed in a list
     # (section 5.6.1.2), no end of them is not.
-    if not equals or unit.strip(_OWS).lower() != b"bytes" or set_.count(b",") > 2 * MAX_RANGES:
+    if not equals or unit.lower() != b"bytes" or set_.count(b",") > 2 * MAX_RANGES:
         return None
     spans: list[Span] = []
     count = asked = 0
@@ -62,10 +62,9 @@ def parse(value: bytes, size: int) -> list[Span] | None:
         else:
             start, stop = _int(first), size
             if last:
-                end = _int(last)
-                if end < start:
+                if _longer(first, last):
                     return None  # an int-range is invalid so, and with it the set (14.1.1)
-                stop = min(end + 1, size)
+                stop = min(_int(last) + 1, size)
         count += 1
         if count > MAX_RANGES:
             return None
@@ -77,6 +76,12 @@ def parse(value: bytes, size: int) -> list[Span] | None:
     if not spans:
         raise Unsatisfiable
     return _joined(spans) if len(spans) > 1 else spans
+
+
+def _longer(first: bytes, last: bytes) -> bool:
+    """Is ``first`` the greater number, however many digits they have?"""
+    first, last = first.lstrip(b"0"), last.lstrip(b"0")
+    return (len(first), first) > (len(last), last)
 
 
 def _int(digits: bytes) -> int:

@@ -48,7 +48,7 @@ def decide(
         headers = [
             (b"etag", current.etag),
             (b"cache-control", current.cache_control),
-            *_of_any_answer(current.extra),
+            *_of_any_answer(current.extra, b"content-location"),
         ]
         return Response(304, headers, [], 0)
     if status is not None:
@@ -76,9 +76,9 @@ def whole(current: Representation) -> Headers:
     return _headers(current, current.content_type, current.size)
 
 
-def _of_any_answer(extra: Headers) -> Headers:
-    """Those that say something of the answer, not of the file in it."""
-    return [pair for pair in extra if not pair[0].startswith(b"content-")]
+def _of_any_answer(extra: Headers, but: bytes = b"") -> Headers:
+    """Those that say something of the answer, not of the file in it; and the one named ``but``."""
+    return [pair for pair in extra if not pair[0].startswith(b"content-") or pair[0] == but]
 
 
 def _headers(current: Representation, content_type: bytes, length: int) -> Headers:
@@ -116,13 +116,13 @@ def error(status: int, extra: Iterable[tuple[bytes, bytes]] = (), method: str = 
     Never to be stored: a 404 and a 405 are cacheable by heuristics (section 15.1), and a cache
     would go on saying so after the upload that follows.
     """
-    body = f"{status} {HTTPStatus(status).phrase}\n".encode("ascii")
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        *extra,
-    ]
+    body = b"" if status == 204 else f"{status} {HTTPStatus(status).phrase}\n".encode("ascii")
+    headers = [(b"cache-control", b"no-store"), *extra]
+    if body:
+        headers += [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+        ]
     if method == "HEAD":
         return Response(status, headers, [], 0)
     return Response(status, headers, [body], len(body))

@@ -115,7 +115,7 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
 
     Where the disk is slower than the client, the next are read while these are sent.
     """
-    coming: asyncio.Task[bytes] | None = None
+    coming: asyncio.Future[bytes] | None = None
     offset, stop = span
     try:
         while offset < stop:
@@ -126,9 +126,7 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
                 data = await file.read(offset, min(size, stop - offset), _AHEAD * size)
                 after = offset + len(data)
                 if data and after < stop:
-                    coming = asyncio.create_task(
-                        file.read(after, min(size, stop - after), _AHEAD * size)
-                    )
+                    coming = file.read(after, min(size, stop - after), _AHEAD * size)
                     coming.add_done_callback(_retrieved)
             if not data:
                 raise Shrunk(offset)
@@ -141,7 +139,7 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
             coming.cancel()
 
 
-def _retrieved(task: asyncio.Task[bytes]) -> None:
+def _retrieved(reading: "asyncio.Future[bytes]") -> None:
     """What a span that nobody waits for any more ended with is of no interest."""
-    if not task.cancelled():
-        task.exception()
+    if not reading.cancelled():
+        reading.exception()

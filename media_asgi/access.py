@@ -1,0 +1,108 @@
+"""
+Who may see a file: a predicate, asked with Django's request before anything is opened.
+"""
+
+import inspect
+import io
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse
+
+from .location import Location
+from .security import middleware_of
+from .servers import Scope
+
+logger = logging.getLogger("media_asgi")
+
+
+class Predicate:
+    """A location's callable ``access``."""
+
+    def __init__(self, location: Location) -> None:
+        self._ask: Any = location.access
+        self._redirects = location.login_redirect
+        self._is_async = inspect.iscoroutinefunction(self._ask) or inspect.iscoroutinefunction(
+            getattr(self._ask, "__call__", None)  # noqa: B004
+        )
+        self._loaders: list[Callable[[HttpRequest], object]] | None = None
+
+    async def __call__(self, scope: Scope, path: str) -> bool | str:
+        """May this request have the file at ``path`` beneath the root?
+
+        A string is the URL to send it to instead. Raises whatever the predicate does, and
+        ``TypeError`` where it doesn't say ``True`` or ``False``.
+        """
+        # As Django's own handler does, each request has a thread of its own for what is sync.
+        async with ThreadSensitiveContext():
+            request = self._request(scope)
+            if self._is_async:
+                try:
+                    allowed = await self._ask(request, path)
+                finally:
+                    await sync_to_async(close_old_connections)()
+            else:
+                allowed = await sync_to_async(self._ask_in_thread)(request, path)
+            if allowed is True:
+                return True
+            if allowed is not False:
+                raise TypeError(
+                    f"access={self._ask!r} returned {allowed!r}. It must return True or False."
+                )
+            if self._redirects and not (await _user(request)).is_authenticated:
+                return await sync_to_async(_login_url)(request)
+            return False
+
+    def _ask_in_thread(self, request: HttpRequest, path: str) -> object:
+        close_old_connections()
+        try:
+            return self._ask(request, path)
+        finally:
+            close_old_connections()
+
+    def _request(self, scope: Scope) -> ASGIRequest:
+        """Django's request, with session and user as Django's own middlewares load them: lazily."""
+        if self._loaders is None:
+            self._loaders = _loaders()
+        request = ASGIRequest(scope, io.BytesIO())
+        for load in self._loaders:
+            load(request)
+        return request
+
+
+def _loaders() -> list[Callable[[HttpRequest], object]]:
+    # Imported where Django has its applications: their models want them.
+    from django.contrib.auth.middleware import AuthenticationMiddleware
+    from django.contrib.sessions.middleware import SessionMiddleware
+
+    loaders = []
+    for kind in (SessionMiddleware, AuthenticationMiddleware):
+        middleware: Any = middleware_of(kind)
+        if middleware is not None:
+            loaders.append(middleware(_no_response).process_request)
+    return loaders
+
+
+def _no_response(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("only the request is wanted")
+
+
+async def _user(request: Any) -> Any:
+    if hasattr(request, "auser"):
+        return await request.auser()
+    from django.contrib.auth.models import AnonymousUser
+
+    return AnonymousUser()
+
+
+def _login_url(request: HttpRequest) -> str:
+    from django.contrib.auth.views import redirect_to_login
+
+    return redirect_to_login(
+        request.get_full_path(), redirect_field_name=REDIRECT_FIELD_NAME
+    ).headers["Location"]

@@ -1,0 +1,141 @@
+"""
+Files that the application hands over: ``X-Accel-Redirect`` as nginx takes it, and ``X-Sendfile`` as
+Apache does.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from email.errors import HeaderParseError
+from email.header import decode_header
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from .representation import Headers
+from .servers import Message, Send
+
+# Django writes a value that Latin-1 can't hold as encoded words (RFC 2047), and nothing else beside
+# them. A file may be named like one, but its path isn't one from end to end.
+_ENCODED_WORDS = re.compile(
+    r"=\?[A-Za-z0-9-]+\?[BbQq]\?[^? \t]*\?=(?:[ \t]+=\?[A-Za-z0-9-]+\?[BbQq]\?[^? \t]*\?=)*"
+)
+
+# The file's alone, whatever the application says of the body that is dropped.
+_OF_THE_FILE = frozenset(
+    {
+        b"accept-ranges",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        # As the application chose it (see deliberate_type), or that of a multipart answer.
+        b"content-type",
+        b"etag",
+        b"last-modified",
+        b"transfer-encoding",
+    }
+)
+
+# What Django says of any HttpResponse that isn't told its type.
+_DJANGO_DEFAULT_TYPE = re.compile(rb"text/html(?:;.*)?\Z", re.DOTALL)
+
+
+class Target(NamedTuple):
+    """The file that the application names."""
+
+    is_url: bool
+    """A path of a URL, beneath a location's prefix; or of the file system, beneath its root."""
+    readings: list[str]
+    """The path, likeliest first: its bytes don't tell their encoding."""
+    raw: bytes
+
+
+class Handover:
+    """Stands between the application and ``send``, and keeps back a response that names a file."""
+
+    __slots__ = ("_send", "_started", "headers", "target")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._started = False
+        self.target: Target | None = None
+        self.headers: Headers = []
+
+    async def send(self, message: Message) -> None:
+        if self._started:
+            if self.target is None:
+                await self._send(message)
+            return
+        if message["type"] == "http.response.start":
+            self._started = True
+            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+            if any(_is_ours(name) for name, _ in headers):
+                kept = [pair for pair in headers if not _is_ours(pair[0])]
+                if 200 <= message["status"] < 300:
+                    self.target = target(headers)
+                if self.target is not None:
+                    self.headers = kept
+                    return
+                message = {**message, "headers": kept}
+        await self._send(message)
+
+
+def _is_ours(name: bytes) -> bool:
+    return name == b"x-sendfile" or name.startswith(b"x-accel-")
+
+
+def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
+    """The file that these headers of a response name; ``None`` where they name none."""
+    fields = dict(headers)
+    if (raw := fields.get(b"x-accel-redirect")) is not None:
+        # A URL, so that a query may follow. nginx takes it percent-encoded; what isn't is taken as
+        # Django sends it, in Latin-1, or else as bytes.
+        readings = [os.fsdecode(unquote_to_bytes(text.partition("?")[0])) for text in _texts(raw)]
+        return Target(is_url=True, readings=readings, raw=raw)
+    if (raw := fields.get(b"x-sendfile")) is not None:
+        return Target(is_url=False, readings=_texts(raw), raw=raw)
+    return None
+
+
+def _texts(raw: bytes) -> list[str]:
+    text = raw.decode("latin-1").strip(" \t")
+    if _ENCODED_WORDS.fullmatch(text):
+        try:
+            return [
+                "".join(
+                    part if isinstance(part, str) else part.decode(charset or "ascii")
+                    for part, charset in decode_header(text)
+                )
+            ]
+        except (HeaderParseError, UnicodeDecodeError, LookupError):
+            return [text]
+    as_bytes = os.fsdecode(raw.strip(b" \t"))
+    return [text] if as_bytes == text else [text, as_bytes]
+
+
+# Where both have something to say, both count.
+_ADDED = frozenset({b"vary", b"content-security-policy"})
+
+
+def merged(application: Headers, file: Headers, status: int) -> Headers:
+    """The headers of the file's answer, with the application's own kept."""
+    own = [
+        (name, value)
+        for name, value in application
+        if name not in _OF_THE_FILE
+        # Those are about the file, which such an answer does not hold.
+        and (status in (200, 206) or not name.startswith(b"content-"))
+    ]
+    names = {name for name, _ in own} - _ADDED
+    return [*own, *(pair for pair in file if pair[0] not in names)]
+
+
+def deliberate_type(application: Headers) -> bytes | None:
+    """The Content-Type that the application chose; ``None`` where it left Django's default."""
+    for name, value in application:
+        if name == b"content-type":
+            return None if _DJANGO_DEFAULT_TYPE.match(value) else value
+    return None
+
+
+def value(application: Headers, wanted: bytes) -> bytes | None:
+    return next((value for name, value in application if name == wanted), None)

@@ -1,0 +1,97 @@
+"""
+Django's own security settings, which its SecurityMiddleware never gets to apply to media.
+
+Worked out once, at start; each counts only while SecurityMiddleware is installed.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from django.conf import settings
+from django.middleware.security import SecurityMiddleware
+from django.utils.module_loading import import_string
+
+from .location import django_setting
+from .representation import Headers
+from .servers import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What the settings ask of each answer."""
+
+    referrer_policy: bytes = b""
+    hsts: bytes = b""
+    redirect_exempt: tuple[re.Pattern[str], ...] | None = None
+    """``None``: insecure requests are served."""
+    proxy_header: tuple[bytes, str] | None = None
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        if not uses_middleware(SecurityMiddleware):
+            return cls()
+        hsts = ""
+        if settings.SECURE_HSTS_SECONDS:
+            hsts = f"max-age={settings.SECURE_HSTS_SECONDS}"
+            hsts += "; includeSubDomains" if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS else ""
+            hsts += "; preload" if settings.SECURE_HSTS_PRELOAD else ""
+        policy = settings.SECURE_REFERRER_POLICY or ()
+        policies = policy.split(",") if isinstance(policy, str) else policy
+        proxy_header = None
+        if settings.SECURE_PROXY_SSL_HEADER:
+            name, value = settings.SECURE_PROXY_SSL_HEADER
+            # As Django names it: the key of a WSGI environment.
+            name = name.removeprefix("HTTP_").replace("_", "-").lower()
+            proxy_header = (name.encode("latin-1"), value)
+        return cls(
+            referrer_policy=",".join(name.strip() for name in policies).encode("ascii"),
+            hsts=hsts.encode("ascii"),
+            redirect_exempt=tuple(map(re.compile, settings.SECURE_REDIRECT_EXEMPT))
+            if settings.SECURE_SSL_REDIRECT
+            else None,
+            proxy_header=proxy_header,
+        )
+
+    @property
+    def asks(self) -> bool:
+        """Does anything depend on whether a request is secure?"""
+        return bool(self.hsts) or self.redirect_exempt is not None
+
+    def is_secure(self, scope: Scope) -> bool:
+        """``HttpRequest.is_secure()``, without the request."""
+        if self.proxy_header is not None:
+            name, wanted = self.proxy_header
+            values = [value for key, value in scope["headers"] if key.lower() == name]
+            if values:
+                first = b",".join(values).partition(b",")[0]
+                return first.decode("latin-1").strip() == wanted
+        return bool(scope.get("scheme") == "https")
+
+    def redirects(self, path: str) -> bool:
+        """Does SecurityMiddleware redirect an insecure request for this path?"""
+        return self.redirect_exempt is not None and not any(
+            pattern.search(path.lstrip("/")) for pattern in self.redirect_exempt
+        )
+
+    def headers(self, *, secure: bool) -> Headers:
+        headers = []
+        if self.referrer_policy:
+            headers.append((b"referrer-policy", self.referrer_policy))
+        if secure and self.hsts:
+            headers.append((b"strict-transport-security", self.hsts))
+        return headers
+
+
+def uses_middleware(kind: type) -> bool:
+    """Is this Django middleware, or a subclass of it, installed?"""
+    return middleware_of(kind) is not None
+
+
+def middleware_of(kind: type) -> type | None:
+    """The installed Django middleware that is this one or a subclass of it."""
+    for name in django_setting("MIDDLEWARE") or ():
+        middleware = import_string(name)
+        if isinstance(middleware, type) and issubclass(middleware, kind):
+            return middleware
+    return None

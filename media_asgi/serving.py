@@ -1,0 +1,370 @@
+"""
+One location at work: may they, is it there, what to answer, and off it goes.
+"""
+
+import dataclasses
+import errno
+import logging
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+from django.core.signing import BadSignature
+
+from . import cors, handoff, paths, response, signing, transfer
+from .access import Predicate
+from .files import File, Missing, Root, Shrunk
+from .location import Location
+from .ranges import Span
+from .representation import (
+    SANDBOX,
+    Headers,
+    Representation,
+    content_type,
+    describe,
+    is_passive,
+)
+from .response import CONDITIONAL, Response
+from .security import Security
+from .servers import Receive, Scope, Send
+
+logger = logging.getLogger("media_asgi")
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Errors of open(2) that say that there is no such file to be served: not there, below a file, a
+# link that climbs, loops or dangles, a name that is too long or that this file system can't have,
+# a socket, a device without a driver.
+_NO_FILE = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EXDEV,
+        errno.ENAMETOOLONG,
+        errno.EILSEQ,
+        errno.EINVAL,
+        errno.ENXIO,
+        errno.ENODEV,
+    }
+)
+# No descriptor or memory left, or a name that could not be resolved for all the renames: later.
+_LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
+
+# A location remembers the headers of so many files.
+_REMEMBERED = 1024
+
+# The fields of a request that count here.
+_FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-worker"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What all locations of a middleware share."""
+
+    span: int
+    send_timeout: float
+    executor: Executor
+    security: Security
+
+
+class Changes(NamedTuple):
+    """What one request changes in the headers of its file."""
+
+    content_type: bytes | None = None
+    cache_control: bytes | None = None
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class _Refused(Exception):  # noqa: N818
+    def __init__(self, status: int, headers: Headers) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+
+
+class Served:
+    """A location with its root, and what is remembered of its files."""
+
+    def __init__(self, location: Location, limits: Limits, guarded: tuple[str, ...]) -> None:
+        self.location = location
+        self.prefix = location.prefix
+        self._limits = limits
+        self._security = limits.security
+        self._predicate = Predicate(location) if callable(location.access) else None
+        self._root = Root(
+            location.folder,
+            limits.executor,
+            follow_symlinks=location.follow_symlinks,
+            guarded=guarded,
+        )
+        # What an absolute path of a file beneath the root begins with.
+        self.folders = [
+            folder.rstrip(os.sep) + os.sep
+            for folder in dict.fromkeys((location.folder, os.path.realpath(location.folder)))
+        ]
+        # Headers of any answer, by whether the request is secure.
+        self._any = (self._of_any(secure=False), self._of_any(secure=True))
+        self._remembered: dict[
+            tuple[str, bool], tuple[tuple[int, ...], Representation, Response]
+        ] = {}
+
+    async def __call__(
+        self,
+        app: Application,
+        path: str,
+        urls: Sequence[str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer a request for ``path`` beneath the root.
+
+        ``urls``: its whole path, and what else that may be called outside; for signatures. ``app``
+        is asked where the location falls through.
+        """
+        method = scope["method"]
+        fields = _fields(scope)
+        secure = False
+        if self._security.asks:
+            secure = self._security.is_secure(scope)
+            if not secure and self._security.redirects(scope["path"]):
+                await app(scope, receive, send)
+                return
+        file: File | None = None
+        try:
+            self._check_method(method, fields)
+            changes = None if self.location.is_public else await self._admit(scope, path, urls)
+            file = await self._open(path)
+            answer = self._answer(file, path, method, fields, changes, secure=secure)
+        except Exception as error:
+            if file is not None:
+                file.close()
+                file = None
+            status, headers = self._failed(error, scope)
+            if status in (404, 405) and self.location.fallthrough:
+                await app(scope, receive, send)
+                return
+            answer = self._error(status, method, headers, secure=secure)
+        if isinstance(self.location.cors, frozenset):
+            more = cors.headers(self.location.cors, fields)
+            answer = answer._replace(headers=[*answer.headers, *more])
+        await self._send(answer, file, scope, receive, send, secure=secure)
+
+    async def hand_over(
+        self, readings: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a file in place of the application's response, which had these ``headers``.
+
+        ``readings``: what its path beneath the root may be, likeliest first.
+        """
+        # Validators and ranges are for GET and HEAD alone; any other method gets the file.
+        fields = _fields(scope) if scope["method"] in ("GET", "HEAD") else {}
+        method = "HEAD" if scope["method"] == "HEAD" else "GET"
+        changes = Changes(
+            handoff.deliberate_type(headers), handoff.value(headers, b"cache-control")
+        )
+        file: File | None = None
+        try:
+            path, file = await self._open_first(readings)
+            answer = self._answer(file, path, method, fields, changes, secure=False)
+            merged = handoff.merged(headers, answer.headers, answer.status)
+            answer = answer._replace(headers=merged)
+        except Exception as error:
+            if file is not None:
+                file.close()
+                file = None
+            status, more = self._failed(error, scope)
+            if status < 500:
+                logger.warning(
+                    "%s: the application hands over %r beneath %s, which can't be served: %r",
+                    scope["path"],
+                    readings[0],
+                    self.location.folder,
+                    error,
+                )
+            answer = self._error(status, method, more, secure=False)
+        await self._send(answer, file, scope, receive, send, secure=False)
+
+    async def _open_first(self, readings: list[str]) -> tuple[str, File]:
+        for path in readings[:-1]:
+            try:
+                return path, await self._open(path)
+            except (Missing, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _NO_FILE:
+                    raise
+        return readings[-1], await self._open(readings[-1])
+
+    def _of_any(self, *, secure: bool) -> Headers:
+        headers = [(b"x-content-type-options", b"nosniff")]
+        if self.location.access == "signed":
+            # A link is a key: no other site is to learn it.
+            headers.append((b"referrer-policy", b"no-referrer"))
+            headers += self._security.headers(secure=secure)[bool(self._security.referrer_policy) :]
+        elif self.location.access != "internal":  # there the application's own middleware did it
+            headers += self._security.headers(secure=secure)
+        if self._predicate is not None:
+            headers.append((b"vary", b"Cookie"))
+        if self.location.cors == "*":
+            headers += cors.headers("*", {})
+        return headers
+
+    def _check_method(self, method: str, fields: Mapping[bytes, bytes]) -> None:
+        if method == "GET" or method == "HEAD":
+            if self.location.sandbox and fields.get(b"service-worker") == b"script":
+                # It would go on answering for the site's pages below its path, from an upload.
+                raise _Refused(403, [])
+        elif (
+            method == "OPTIONS"
+            and self.location.cors is not None
+            and b"access-control-request-method" in fields
+        ):
+            raise _Refused(204, cors.PREFLIGHT)
+        else:
+            raise _Refused(405, [(b"allow", b"GET, HEAD")])
+
+    async def _admit(self, scope: Scope, path: str, urls: Sequence[str]) -> Changes | None:
+        """What changes for who may see the file. Raises ``_Refused``."""
+        if self._predicate is None:
+            now = time.time()
+            try:
+                grant = signing.verify(
+                    urls[0],
+                    scope.get("query_string") or b"",
+                    aliases=urls[1:],
+                    skew=self.location.skew,
+                    now=now,
+                )
+            except BadSignature:
+                raise _Refused(403, []) from None
+            headers = dict(signing.headers(grant, now))
+            until = headers.pop(b"cache-control")
+            del headers[b"referrer-policy"]  # has every answer here
+            return Changes(
+                cache_control=until if self.location.cache_control is None else None,
+                headers=tuple(headers.items()),
+            )
+        admitted = await self._predicate(scope, path)
+        if isinstance(admitted, str):
+            raise _Refused(302, [(b"location", admitted.encode("ascii"))])
+        if not admitted:
+            raise _Refused(403, [])
+        return None
+
+    async def _open(self, path: str) -> File:
+        name = paths.file_name(path, dotfiles=self.location.dotfiles)
+        if name is None:
+            raise Missing
+        return self._root.open_now(name) or await self._root.open(name)
+
+    def _answer(
+        self,
+        file: File,
+        path: str,
+        method: str,
+        fields: Mapping[bytes, bytes],
+        changes: Changes | None,
+        *,
+        secure: bool,
+    ) -> Response:
+        current, whole = self._describe(file, path, secure=secure)
+        if changes is None and not fields and method == "GET":
+            return whole
+        if changes is not None:
+            type_ = changes.content_type or current.content_type
+            current = dataclasses.replace(
+                current,
+                content_type=type_,
+                cache_control=changes.cache_control or current.cache_control,
+                extra=[*self._extra(type_, path, secure=secure), *changes.headers],
+            )
+        return response.decide(method, fields, current, secrets.token_hex(16).encode("ascii"))
+
+    def _describe(self, file: File, path: str, *, secure: bool) -> tuple[Representation, Response]:
+        """The representation of an open file, and the answer to a GET without conditions.
+
+        Remembered by name, and believed only while device, inode, time and size are those of this
+        request's own ``fstat``.
+        """
+        status = file.status
+        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._remembered.get((path, secure))
+        if known is not None and known[0] == identity:
+            return known[1], known[2]
+        type_ = content_type(path, self.location.content_types).encode("latin-1")
+        current = describe(
+            status,
+            time.time(),
+            content_type=type_,
+            cache_control=self.location.cache_control_for(path).encode("latin-1"),
+            extra=self._extra(type_, path, secure=secure),
+        )
+        whole = Response(200, response.whole(current), [Span(0, current.size)], current.size)
+        # While the validators are weak they change with time alone.
+        if current.strong and not self.location.varies:
+            if len(self._remembered) >= _REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            self._remembered[path, secure] = (identity, current, whole)
+        return current, whole
+
+    def _extra(self, type_: bytes, path: str, *, secure: bool) -> Headers:
+        headers = [*self._any[secure]]
+        if self.location.sandbox and not is_passive(type_.decode("latin-1")):
+            headers.append((b"content-security-policy", SANDBOX))
+        return headers + self.location.headers_for(path)
+
+    def _failed(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
+        """Status and headers that say what went wrong; the log says the rest."""
+        if isinstance(error, _Refused):
+            return error.status, error.headers
+        if isinstance(error, Missing):
+            return 404, []
+        if isinstance(error, OSError):
+            if error.errno in _NO_FILE:
+                return 404, []
+            if isinstance(error, PermissionError):
+                return 403, []
+        if isinstance(error, OSError | Shrunk):
+            logger.error("%s: can't be read: %s", scope["path"], error)
+            if isinstance(error, OSError) and error.errno in _LATER:
+                return 503, [(b"retry-after", b"1")]
+            return 500, []
+        # A callable of the location's.
+        logger.error("%s: failed", scope["path"], exc_info=error)
+        return 500, []
+
+    def _error(self, status: int, method: str, headers: Headers, *, secure: bool) -> Response:
+        return response.error(status, [*self._any[secure], *headers], method)
+
+    async def _send(
+        self,
+        answer: Response,
+        file: File | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        secure: bool,
+    ) -> None:
+        connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
+        path, span = scope["path"], self._limits.span
+        try:
+            await transfer.send(connection, answer, file, path, span)
+        except (Shrunk, OSError) as error:
+            status, headers = self._failed(error, scope)
+            answer = self._error(status, scope["method"], headers, secure=secure)
+            await transfer.send(connection, answer, None, path, span)
+
+
+def _fields(scope: Scope) -> dict[bytes, bytes]:
+    fields: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        name = name.lower()
+        if name in _FIELDS:
+            # Several lines of one field are one list (RFC 9110 section 5.3).
+            fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
