@@ -1,6 +1,6 @@
 """What serving media costs: this package beside its peers, nginx, and the floor under them all.
 
-    uv run --group bench python -m benchmarks              everything, about two hours
+    uv run --group bench python -m benchmarks              everything, about an hour and a half
     uv run --group bench python -m benchmarks --quick      everything, some minutes: does it work?
     uv run --group bench python -m benchmarks http --help  one part, and what it can be told
 

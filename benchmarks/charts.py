@@ -116,7 +116,7 @@ def lines(title: str, about: str, x: Axis, panels: list[Panel], height: int = 26
     labels = [line.label for panel in panels for line in panel.lines]
     left, right = MARGIN + 62, WIDTH - MARGIN - max(map(_width, labels)) - 16
     xs = [point[0] for panel in panels for line in panel.lines for point in line.points]
-    x_at, x_ticks = _scale(x, xs, left, right)
+    x_at, x_ticks = _scale(x, xs, left, right, tight=True)
     top = 86
     body: list[str] = []
     for panel in panels:
@@ -145,7 +145,7 @@ def lines(title: str, about: str, x: Axis, panels: list[Panel], height: int = 26
                     for a, b in points
                 ]
             ends.append((points[-1][1], line))
-        for at, (_, line) in zip(_apart([end for end, _ in ends]), ends, strict=True):
+        for at, (_, line) in zip(_apart([end for end, _ in ends], bottom), ends, strict=True):
             kind = f"{line.contender} ink" + (" strong" if line.contender == "package" else "")
             body.append(_text(right + 10, at + 4, line.label, kind))
         top = bottom + 64
@@ -191,9 +191,9 @@ def _width(text: str) -> float:
 
 
 def _scale(
-    axis: Axis, values: list[float], start: float, end: float
+    axis: Axis, values: list[float], start: float, end: float, tight: bool = False
 ) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
-    """Where a value lies between two ends, and the ticks."""
+    """Where a value lies between two ends, and the ticks; tight: to the last value, no further."""
     ticks = list(axis.ticks)
     if axis.log:
         low, high = min(values), max(values)
@@ -207,7 +207,10 @@ def _scale(
             return start + (end - start) * math.log(value / low) / span
     else:
         ticks = ticks or _round_ticks(max(values))
-        most = max(max(values), ticks[-1][0]) or 1.0
+        most = max(values) or 1.0
+        if tight:
+            ticks = [tick for tick in ticks if tick[0] <= most]
+        most = max(most, ticks[-1][0])
 
         def at(value: float) -> float:
             return start + (end - start) * value / most
@@ -227,8 +230,8 @@ def _plain(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) else f"{number:.10f}".rstrip("0")
 
 
-def _apart(ends: list[float], distance: float = 15) -> list[float]:
-    """The labels' heights, moved so that none covers another."""
+def _apart(ends: list[float], bottom: float, distance: float = 15) -> list[float]:
+    """The labels' heights, moved so that none covers another or the axis."""
     order = sorted(range(len(ends)), key=lambda i: ends[i])
     placed = [ends[i] for i in order]
     for _ in range(200):
@@ -237,6 +240,7 @@ def _apart(ends: list[float], distance: float = 15) -> list[float]:
             if overlap > 0.01:
                 placed[i] += overlap / 2
                 placed[i - 1] -= overlap / 2
+        placed[-1] = min(placed[-1], bottom - 4)
     moved = [0.0] * len(ends)
     for i, at in zip(order, placed, strict=True):
         moved[i] = at

@@ -18,7 +18,7 @@ from benchmarks import asgi, charts, http, load
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import NO_WRK
 from benchmarks.media import CASES, GIB, KIB, SIZES, Media, media
-from benchmarks.paired import Spread, ratio, significant
+from benchmarks.paired import ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import SERVERS
@@ -219,7 +219,7 @@ def size_table(measured: list[http.Measured]) -> Table:
         ratios = ["– × Starlette’s speed"]
         for each in measured:
             rounds = each.rounds.get(name)
-            times.append(significant(_download(rounds) * 1000) if rounds else "–")
+            times.append(significant(_download(rounds, each) * 1000) if rounds else "–")
             cpus.append(significant(_cpu(rounds, each) * 1000) if rounds else "–")
             both = rounds and "starlette" in each.rounds
             paired = both and ratio(each.rates(name), each.rates("starlette"))
@@ -234,9 +234,9 @@ def size_table(measured: list[http.Measured]) -> Table:
     return Table(f"File size: one download, {server}, one connection", columns, rows, notes)
 
 
-def _download(rounds: list[http.Round]) -> float:
-    """Seconds of one download."""
-    return Spread.of([one.load.p50 for one in rounds if one.load.p50] or [float("nan")]).median
+def _download(rounds: list[http.Round], measured: http.Measured) -> float:
+    """Seconds of one download; one that was not finished in time counts by its speed."""
+    return CASES[measured.case].length / median(one.bytes_per_second for one in rounds)
 
 
 def _cpu(rounds: list[http.Round], measured: http.Measured) -> float:
@@ -251,7 +251,7 @@ def size_chart(server: str, measured: list[http.Measured]) -> str:
             continue
         sizes = [float(CASES[each.case].length) for each, _ in own]
         title = CONTENDERS[name].title
-        downloads = [_download(rounds) * 1000 for _, rounds in own]
+        downloads = [_download(rounds, each) * 1000 for each, rounds in own]
         times.append(charts.Line(name, title, list(zip(sizes, downloads, strict=True))))
         cpu = [_cpu(rounds, each) * 1000 for each, rounds in own]
         cpus.append(charts.Line(name, title, list(zip(sizes, cpu, strict=True))))

@@ -155,7 +155,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--connections", nargs="+", type=int, help="instead of the numbers that each case names"
     )
-    parser.add_argument("--rounds", type=int, help="rounds of each case (7, quick: 2)")
+    parser.add_argument("--rounds", type=int, help="rounds of each case (5, quick: 2)")
     parser.add_argument("--seconds", type=float, help="of load in each measurement (1)")
 
 
@@ -163,7 +163,7 @@ def run(arguments: Namespace) -> bool:
     if not load.has_wrk():
         console.print(NO_WRK)
         return False
-    rounds = arguments.rounds or (2 if arguments.quick else 7)
+    rounds = arguments.rounds or (2 if arguments.quick else 5)
     seconds = arguments.seconds or 1.0
     contenders = available(arguments.contender)
     cases = [CASES[name] for name in arguments.case]
@@ -184,10 +184,10 @@ def run(arguments: Namespace) -> bool:
     draw(report, measured)
     report.write(
         "Over HTTP",
-        f"{rounds} interleaved rounds of {seconds:g} s each (1 GiB: one whole download), the "
-        "server on one core, the load generator on another. Medians; ratios are paired round by "
-        "round, their median with [lowest–highest]. A star: the load generator was busy for more "
-        "than 95 % of its core, so the server could do more.",
+        f"{rounds} interleaved rounds of {seconds:g} s each (1 GiB: one download, cut off after "
+        "10 s), the server on one core, the load generator on another. Medians; ratios are paired "
+        "round by round, their median with [lowest–highest]. A star: the load generator was busy "
+        "for more than 95 % of its core, so the server could do more.",
         [table(each) for each in measured],
         [asdict(each) for each in measured],
     )
@@ -253,11 +253,13 @@ def draw(report: Report, measured: list[Measured]) -> None:
         ticks = tuple((float(each.connections), str(each.connections)) for each in own)
         x = charts.Axis("connections", log=True, ticks=ticks)
         panels = [
-            charts.Panel(charts.Axis("requests/s"), _lines(own, "requests_per_second", 1)),
+            charts.Panel(
+                charts.Axis("requests/s", log=True), _lines(own, "requests_per_second", 1)
+            ),
             charts.Panel(charts.Axis("p99, ms", log=True), _lines(own, "p99", 1000)),
         ]
         title = f"1 KiB under {SERVERS[server].title}, by number of connections"
-        about = "Above: throughput, higher is better. Below: latency, lower is better."
+        about = "Throughput: higher is better. Latency: lower is better. All axes logarithmic."
         report.chart(f"http-connections-{server}", charts.lines(title, about, x, panels, 210))
 
 

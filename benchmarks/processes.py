@@ -1,5 +1,6 @@
 """What the kernel knows of a server: CPU, memory, descriptors and threads of all its processes."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -29,13 +30,10 @@ class Processes:
     def pids(self) -> list[int]:
         found, todo = [], [self.pid]
         while todo:
-            pid = todo.pop()
-            try:
-                for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            found.append(pid := todo.pop())
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):  # a thread that ended while we looked
                     todo += map(int, children.read_text().split())
-            except OSError:  # it ended while we looked
-                continue
-            found.append(pid)
         return found
 
     def cpu(self) -> float:
@@ -50,13 +48,14 @@ class Processes:
 
     def reset_peak(self) -> None:
         for pid in self.pids():
-            Path(f"/proc/{pid}/clear_refs").write_text("5")
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def threads(self) -> int:
         return sum(_status(pid, "Threads") for pid in self.pids())
 
     def descriptors(self) -> int:
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
+        return sum(len(list(Path(f"/proc/{pid}/fd").glob("*"))) for pid in self.pids())
 
     def settle(self, patience: float = 10.0) -> None:
         """Wait until the server rests: what the last clients left must not fall on the next."""

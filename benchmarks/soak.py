@@ -225,13 +225,16 @@ def run(arguments: Namespace) -> bool:
             step.done()
         end.set()
         for thread in threads:
-            thread.join(35)
+            while thread.is_alive():
+                thread.join(1)
+                samples.append(sample(running, begin))
         # Descriptors may take a moment to come back.
         deadline = time.monotonic() + CALM
-        after = sample(running, begin)
-        while after.descriptors > before.descriptors and time.monotonic() < deadline:
+        while (after := sample(running, begin)).descriptors > before.descriptors:
+            samples.append(after)
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.5)
-            after = sample(running, begin)
         samples.append(after)
         killed = running.killed
     errors = sum(len(tally.errors) for tally in tallies)

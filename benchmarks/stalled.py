@@ -2,7 +2,8 @@
 
 So many clients each send one request for a sparse file of 1 GiB and never read from their socket,
 while another one asks for a small file again and again. What is drawn is resident memory, all
-processes of the server, above what it was just before the clients came. A server that grows
+processes of the server, above what it was just before the clients came; what the kernel holds in
+socket buffers, some MiB a client whatever the contender, is not among it. A server that grows
 beyond 3 GiB is killed, for the machine's sake.
 """
 
