@@ -19,6 +19,7 @@ Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -42,6 +43,21 @@ _SENDFILE_COUNT = 1024 * 1024
 # Where nothing tells that a TLS or an HTTP/2 connection has drained, it is looked at: this many
 # times in the loop's next turns, then after pauses that grow up to this many seconds.
 _TURNS, _LONGEST_PAUSE = 20, 0.1
+
+# sendfile's answers that mean that this file or socket can't, or that nobody is there to send to.
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_NO_PEER = frozenset(
+    {
+        errno.EPIPE,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
+)
 
 _known: dict[type, bool] = {}
 
@@ -77,6 +93,7 @@ class DaphneConnection(Connection):
         send = self.send
         await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
         await send({"type": "http.response.body", "body": body, "more_body": True})
+        # The ordinary hit: the client has taken all of it, and nothing needs to be waited for.
         if not (self._plain and self._flush()):
             try:
                 self._register()
@@ -113,8 +130,7 @@ class DaphneConnection(Connection):
             self._peer = Descriptor(os.dup(self._transport.getHandle().fileno()))
         except OSError:  # no descriptor left
             return 0
-        await self._sendfile(file, span, self._peer)
-        return len(span)
+        return await self._sendfile(file, span, self._peer)
 
     async def end(self) -> None:
         await self._drain()
@@ -164,7 +180,11 @@ class DaphneConnection(Connection):
         self._on_loss()
 
     def _register(self) -> None:
+        """Raises ``Gone``."""
         request = self._request
+        if getattr(request, "channel", None) is None:  # since this response was begun
+            self._lost = True
+            raise Gone
         request.notifyFinish().addCallbacks(self._on_finish, self._on_loss)
         request.registerProducer(self, True)
         self._registered = True
@@ -279,7 +299,7 @@ class DaphneConnection(Connection):
         except (AttributeError, OSError):
             return queued
 
-    async def _sendfile(self, file: File, span: Span, peer: Descriptor) -> None:
+    async def _sendfile(self, file: File, span: Span, peer: Descriptor) -> int:
         offset, stop = span
         while offset < stop:
             if self._lost:
@@ -301,14 +321,19 @@ class DaphneConnection(Connection):
             except BlockingIOError:
                 await self._writable(peer.fd)
                 continue
-            except (BrokenPipeError, ConnectionResetError):
-                raise Gone from None
+            except OSError as error:
+                if error.errno in _NO_SENDFILE:
+                    break
+                if error.errno in _NO_PEER:
+                    raise Gone from error
+                raise OSError(error.errno, f"{error.strerror} at byte {offset}") from error
             if not sent:
                 raise Shrunk(offset)
             offset += sent
             # What Daphne's access log tells.
             self._request.sentLength += sent
             await asyncio.sleep(0)  # others get their turn
+        return offset - span.start
 
     async def _writable(self, fd: int) -> None:
         loop = asyncio.get_running_loop()

@@ -374,7 +374,7 @@ class _Folder:
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         self.is_local = KERNEL.cached and KERNEL.is_local(fd)
-        self.guarded = tuple(os.path.realpath(path) + os.sep for path in guarded)
+        self.guarded = _beneath(guarded)
         self.since = time.monotonic()
 
     def __del__(self) -> None:
@@ -419,7 +419,7 @@ class Root:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
             raise
-        return File(fd, _checked(fd, folder), self._executor)
+        return File(fd, _checked(fd, folder.guarded), self._executor)
 
     def _is_current(self, folder: _Folder) -> bool:
         """Is the root still this folder, as far as can be told without the disk?"""
@@ -452,11 +452,14 @@ class Root:
             # An exception's traceback holds this frame, and that the future with the exception: a
             # cycle, which would keep the root's descriptor open until it is collected.
             del future
-        if folder.is_local:
+        if folder is not None and folder.is_local:
             self._folder = folder
         return file
 
-    def _open(self, name: bytes) -> tuple[File, _Folder]:
+    def _open(self, name: bytes) -> tuple[File, _Folder | None]:
+        if not _BY_DESCRIPTOR:
+            fd = _open_by_name(self.path, name, follow_symlinks=self._follow_symlinks)
+            return File(fd, _checked(fd, _beneath(self._guarded)), self._executor), None
         folder = _Folder(os.open(self.path, _FOLDER_FLAGS), self._guarded)
         for attempt in range(_RETRIES + 1):
             try:
@@ -466,7 +469,7 @@ class Root:
                 if attempt == _RETRIES:
                     raise
                 time.sleep(_RETRY_PAUSE)
-        return File(fd, _checked(fd, folder), self._executor), folder
+        return File(fd, _checked(fd, folder.guarded), self._executor), folder
 
     def _resolve(self, folder: _Folder, name: bytes) -> int:
         if self._follow_symlinks:
@@ -476,18 +479,23 @@ class Root:
         return _walk(folder.fd, name)
 
 
-def _close_opened(future: Future[tuple[File, _Folder]]) -> None:
+def _close_opened(future: "Future[tuple[File, _Folder | None]]") -> None:
     if not future.cancelled() and future.exception() is None:
         future.result()[0].close()
 
 
-def _checked(fd: int, folder: _Folder) -> os.stat_result:
+def _beneath(folders: tuple[str, ...]) -> tuple[str, ...]:
+    """What the real paths of files in these folders begin with."""
+    return tuple(os.path.realpath(folder) + os.sep for folder in folders)
+
+
+def _checked(fd: int, guarded: tuple[str, ...]) -> os.stat_result:
     """The ``stat`` of what was opened. Not to be served, it is closed: raises ``Missing``."""
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise Missing
-        if folder.guarded and _real_path(fd).startswith(folder.guarded):
+        if guarded and _real_path(fd).startswith(guarded):
             raise Missing
     except BaseException:
         os.close(fd)
@@ -502,6 +510,36 @@ def _real_path(fd: int) -> str:
 
         return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
     return os.readlink(f"/proc/self/fd/{fd}")
+
+
+_BY_DESCRIPTOR = os.open in os.supports_dir_fd  # everywhere but on Windows
+
+
+def _open_by_name(root: bytes, name: bytes, *, follow_symlinks: bool) -> int:
+    """Open ``name`` beneath the folder ``root`` where a file can't be opened from a descriptor.
+
+    No link is followed: the path must be its own real path, in whatever case. It is looked at
+    before and after, which whoever can rename in the root may still race.
+    """
+    path = os.path.join(root, name)
+
+    def check() -> None:
+        plain = os.path.join(os.path.realpath(root), os.path.normpath(name))
+        if not follow_symlinks and os.path.normcase(os.path.realpath(path)) != os.path.normcase(
+            plain
+        ):
+            raise Missing
+
+    check()
+    if os.path.isdir(path):
+        raise Missing
+    fd = os.open(path, _FLAGS)
+    try:
+        check()
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _walk(root: int, name: bytes) -> int:

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from . import paths, response, transfer
 from .handoff import Handover, Target
 from .location import Location, django_setting
+from .representation import NOSNIFF
 from .security import Security
 from .servers import Receive, Scope, Send
 from .serving import Application, Limits, Served
@@ -124,7 +125,7 @@ class MediaMiddleware:
                 scope["path"],
                 handover.target.raw,
             )
-            answer = response.error(500, (), scope["method"])
+            answer = response.error(500, [NOSNIFF], scope["method"])
             connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
             await transfer.send(connection, answer, None, scope["path"], self._limits.span)
             return

@@ -129,6 +129,9 @@ _PASSIVE_KINDS = frozenset({"audio", "font", "image", "video"})
 # (https://www.w3.org/TR/CSP3/#directive-sandbox). A picture's own styles go on working in <img>.
 SANDBOX = b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
 
+# A browser is to take a file for what it is said to be, and nothing else.
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+
 # A time stamp vouches for a file only once the clock has left it behind: a change in the same tick
 # leaves no trace. Two seconds is FAT's tick, the coarsest in use; ext4's is some milliseconds.
 _YOUNG = 2.0

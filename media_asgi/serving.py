@@ -20,6 +20,7 @@ from .files import File, Missing, Root, Shrunk
 from .location import Location
 from .ranges import Span
 from .representation import (
+    NOSNIFF,
     SANDBOX,
     Headers,
     Representation,
@@ -200,7 +201,7 @@ class Served:
         return readings[-1], await self._open(readings[-1])
 
     def _of_any(self, *, secure: bool) -> Headers:
-        headers = [(b"x-content-type-options", b"nosniff")]
+        headers = [NOSNIFF]
         if self.location.access == "signed":
             # A link is a key: no other site is to learn it.
             headers.append((b"referrer-policy", b"no-referrer"))
