@@ -12,8 +12,9 @@ from typing import Protocol
 from django.utils.http import parse_http_date_safe
 
 # entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (section 8.8.3): a comma, and a backslash that escapes
-# nothing, may stand inside. Each step of the list consumes something, so that the time is linear.
-_ENTITY_TAG = re.compile(rb'[ \t,]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|\Z)')
+# nothing, may stand inside; a space may not, but what has one is skipped as a tag. Each step of the
+# list consumes something, so that the time is linear.
+_ENTITY_TAG = re.compile(rb'[ \t,]*(W/)?("[\x20\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|\Z)')
 
 
 class Validators(Protocol):
