@@ -67,15 +67,17 @@ class Handover:
             return
         if message["type"] == "http.response.start":
             self._started = True
-            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
-            if any(_is_ours(name) for name, _ in headers):
-                kept = [pair for pair in headers if not _is_ours(pair[0])]
+            given = [*message.get("headers", ())]  # any iterable, which may be read only once
+            headers = [(name.lower(), value) for name, value in given]
+            kept = [pair for pair in headers if not _is_ours(pair[0])]
+            if len(kept) != len(given):
                 if 200 <= message["status"] < 300:
                     self.target = target(headers)
                 if self.target is not None:
                     self.headers = kept
                     return
-                message = {**message, "headers": kept}
+                given = kept
+            message = {**message, "headers": given}
         await self._send(message)
 
 
@@ -89,7 +91,8 @@ def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
     if (raw := fields.get(b"x-accel-redirect")) is not None:
         # A URL, so that a query may follow. nginx takes it percent-encoded; what isn't is taken as
         # Django sends it, in Latin-1, or else as bytes.
-        readings = [os.fsdecode(unquote_to_bytes(text.partition("?")[0])) for text in _texts(raw)]
+        urls = [text.partition("?")[0].encode("utf-8", "surrogateescape") for text in _texts(raw)]
+        readings = [os.fsdecode(unquote_to_bytes(url)) for url in urls]
         return Target(is_url=True, readings=readings, raw=raw)
     if (raw := fields.get(b"x-sendfile")) is not None:
         return Target(is_url=False, readings=_texts(raw), raw=raw)
@@ -106,7 +109,7 @@ def _texts(raw: bytes) -> list[str]:
                     for part, charset in decode_header(text)
                 )
             ]
-        except (HeaderParseError, UnicodeDecodeError, LookupError):
+        except (HeaderParseError, LookupError, ValueError):  # no such charset, or not in it
             return [text]
     as_bytes = os.fsdecode(raw.strip(b" \t"))
     return [text] if as_bytes == text else [text, as_bytes]

@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 _MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s,*A-Z]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[\x21-\x29\x2b\x2d\x2e\x30-\x40\x5b-\x7e]+")
 
 # Headers that are worked out for each answer, and what to use instead where there is something.
 _OWN_HEADERS = {
@@ -302,7 +302,11 @@ class Location:
                 raise ImproperlyConfigured(
                     f'{option} has the ending {extension!r}. Give one such as ".md".'
                 )
-            if not isinstance(type_, str) or not _MEDIA_TYPE.fullmatch(type_):
+            if (
+                not isinstance(type_, str)
+                or not _MEDIA_TYPE.fullmatch(type_)
+                or not _FIELD_VALUE.fullmatch(type_)
+            ):
                 raise ImproperlyConfigured(
                     f"{option} maps {extension!r} to {type_!r}, which is no media type. Give one "
                     'such as "text/plain; charset=utf-8".'

@@ -98,6 +98,9 @@ class MediaMiddleware:
                 found = self._locate(path, mount)
                 if found is not None and found[0].location.access != "internal":
                     served, rest = found
+                    if not isinstance(headers := scope.get("headers"), list | tuple):
+                        # Any iterable will do, but it is read more than once.
+                        scope = {**scope, "headers": [*(headers or ())]}
                     urls = [served.prefix + rest]
                     # The same file's other URL, as long as it is the same file's by itself.
                     if mount and self._locate(mount + urls[0], mount) == found:
@@ -121,7 +124,7 @@ class MediaMiddleware:
         found = self._handed_over(handover.target)
         if found is None:
             logger.error(
-                "%s: the application hands over %r, which is in no internal location",
+                "%r: the application hands over %r, which is in no internal location",
                 scope["path"],
                 handover.target.raw,
             )

@@ -4,8 +4,9 @@
 By its own name the file would be opened a second time, after the kernel has vouched for the first:
 a swap in between would be served. So the name is ``/proc/self/fd/N``, of the descriptor that was
 opened. granian's ``send`` returns before its own open, and nothing tells when that has happened, so
-that N is kept for a stated time; and N is never closed, hence never another's, but turned to
-``/dev/null``, and lent again with the longest unused first.
+that N is kept for a stated time. It is never closed, and so is never another's, but turned to
+``/dev/null`` for as long again before it is lent anew: a server that was stopped for a while opens
+that, and not another client's file.
 """
 
 import asyncio
@@ -24,8 +25,9 @@ _KEPT = 10.0
 # Of the process' descriptors, so much may be lent: above it, files are sent the ordinary way.
 _SHARE = 4
 
+# Each with the time from which on it may be taken back, or lent again.
 _lent: collections.deque[tuple[float, int]] = collections.deque()
-_free: collections.deque[int] = collections.deque()
+_resting: collections.deque[tuple[float, int]] = collections.deque()
 
 
 def lend(fd: int) -> str | None:
@@ -37,10 +39,10 @@ def lend(fd: int) -> str | None:
         return None
     _take_back()
     try:
-        if _free:
-            number = _free.popleft()
+        if _resting and _resting[0][0] <= time.monotonic():
+            number = _resting.popleft()[1]
             os.dup2(fd, number, inheritable=False)
-        elif len(_lent) < _limit():
+        elif len(_lent) + len(_resting) < _limit():
             number = os.dup(fd)
         else:
             return None
@@ -67,7 +69,7 @@ def _take_back() -> None:
         while _lent and _lent[0][0] <= now:
             number = _lent.popleft()[1]
             os.dup2(null, number, inheritable=False)
-            _free.append(number)
+            _resting.append((now + _KEPT, number))
     finally:
         os.close(null)
 

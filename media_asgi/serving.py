@@ -182,7 +182,7 @@ class Served:
             status, more = self._failed(error, scope)
             if status < 500:
                 logger.warning(
-                    "%s: the application hands over %r beneath %s, which can't be served: %r",
+                    "%r: the application hands over %r beneath %s, which can't be served: %r",
                     scope["path"],
                     readings[0],
                     self.location.folder,
@@ -330,12 +330,12 @@ class Served:
             if isinstance(error, PermissionError):
                 return 403, []
         if isinstance(error, OSError | Shrunk):
-            logger.error("%s: can't be read: %s", scope["path"], error)
+            logger.error("%r can't be read: %s", scope["path"], error)
             if isinstance(error, OSError) and error.errno in _LATER:
                 return 503, [(b"retry-after", b"1")]
             return 500, []
         # A callable of the location's.
-        logger.error("%s: failed", scope["path"], exc_info=error)
+        logger.error("%r: no answer could be made", scope["path"], exc_info=error)
         return 500, []
 
     def _error(self, status: int, method: str, headers: Headers, *, secure: bool) -> Response:
@@ -363,9 +363,14 @@ class Served:
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:
     fields: dict[bytes, bytes] = {}
+    lines: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:
         name = name.lower()
         if name in _FIELDS:
-            # Several lines of one field are one list (RFC 9110 section 5.3).
-            fields[name] = fields[name] + b", " + value if name in fields else value
+            if name in fields:
+                lines.setdefault(name, [fields[name]]).append(value)
+            else:
+                fields[name] = value
+    for name, values in lines.items():
+        fields[name] = b", ".join(values)  # as a list in one line (RFC 9110 section 5.3)
     return fields

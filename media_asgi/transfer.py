@@ -101,7 +101,7 @@ async def _stream(
         await connection.abort()
     except (Shrunk, OSError) as error:
         # After the start nothing can be said any more: the client sees that bytes are missing.
-        logger.error("%s: can't be sent to its end: %s", path, error)
+        logger.error("%r can't be sent to its end: %s", path, error)
         await connection.abort()
     except BaseException:
         await connection.abort()
