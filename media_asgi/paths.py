@@ -47,6 +47,11 @@ def request_path(scope: MutableMapping[str, Any]) -> str:
     return path
 
 
+def climbs(path: str) -> bool:
+    """Is this the path of somebody who tries to get out, rather than of a mistake?"""
+    return "/../" in f"{path}/" or "\0" in path
+
+
 def file_name(rest: str, *, dotfiles: bool = False, windows: bool = _ON_WINDOWS) -> bytes | None:
     """The name beneath the root, ``/`` between its segments, for the path below a location's URL.
 

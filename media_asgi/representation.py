@@ -101,7 +101,7 @@ _COMPRESSED = {
     "xz": "application/x-xz",
     "zstd": "application/zstd",
 }
-_TYPES.encodings_map |= {".zst": "zstd"}
+_TYPES.encodings_map |= {".z": "compress", ".zst": "zstd"}  # names are looked up in lower case
 
 DEFAULT_TYPE = "application/octet-stream"
 

@@ -323,9 +323,13 @@ class Served:
         if isinstance(error, _Refused):
             return error.status, error.headers
         if isinstance(error, Missing):
+            if paths.climbs(scope["path"]):
+                _log_refused(scope, "the path climbs")
             return 404, []
         if isinstance(error, OSError):
             if error.errno in _NO_FILE:
+                if error.errno == errno.EXDEV:
+                    _log_refused(scope, "a link leads out of the folder")
                 return 404, []
             if isinstance(error, PermissionError):
                 return 403, []
@@ -359,6 +363,12 @@ class Served:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
             await transfer.send(connection, answer, None, path, span)
+
+
+def _log_refused(scope: Scope, why: str) -> None:
+    """A line for fail2ban and the like."""
+    client = (scope.get("client") or ("-",))[0]
+    logger.warning("refused client=%s path=%r: %s", client, scope["path"], why)
 
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:
