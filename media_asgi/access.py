@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.apps import apps
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
 
 from .location import Location
 from .security import middleware_of
@@ -76,15 +78,16 @@ class Predicate:
 
 
 def _loaders() -> list[Callable[[HttpRequest], object]]:
-    # Imported where Django has its applications: their models want them.
-    from django.contrib.auth.middleware import AuthenticationMiddleware
-    from django.contrib.sessions.middleware import SessionMiddleware
-
     loaders = []
-    for kind in (SessionMiddleware, AuthenticationMiddleware):
-        middleware: Any = middleware_of(kind)
-        if middleware is not None:
-            loaders.append(middleware(_no_response).process_request)
+    for app, name in (
+        ("django.contrib.sessions", "django.contrib.sessions.middleware.SessionMiddleware"),
+        ("django.contrib.auth", "django.contrib.auth.middleware.AuthenticationMiddleware"),
+    ):
+        # Their models can be imported only where they are installed.
+        if apps.ready and apps.is_installed(app):
+            middleware: Any = middleware_of(import_string(name))
+            if middleware is not None:
+                loaders.append(middleware(_no_response).process_request)
     return loaders
 
 

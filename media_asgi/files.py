@@ -297,16 +297,26 @@ _scratch = threading.local()
 class File:
     """An open regular file."""
 
-    __slots__ = ("descriptor", "executor", "fd", "status")
+    __slots__ = ("_descriptor", "executor", "fd", "status")
 
     def __init__(self, fd: int, status: os.stat_result, executor: Executor) -> None:
         self.fd = fd
         self.status = status
-        self.descriptor = Descriptor(fd)
         self.executor = executor
+        self._descriptor: Descriptor | None = None
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """For calls in a worker. Most files are read and closed without any."""
+        if self._descriptor is None:
+            self._descriptor = Descriptor(self.fd)
+        return self._descriptor
 
     def close(self) -> None:
-        self.descriptor.close()
+        if self._descriptor is None:
+            os.close(self.fd)
+        else:
+            self._descriptor.close()
 
     def read_now(self, offset: int, count: int) -> bytes | None:
         """Up to ``count`` bytes that the page cache holds, ``None`` where the disk must be asked.

@@ -24,6 +24,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+# So much goes into a server's own buffer without waiting for the client: asyncio's transports, and
+# those modelled on them, take 64 KiB before they say that they are full.
+_NEVER_WAITS = 64 * 1024
+
+
 class Gone(Exception):  # noqa: N818
     """The client is no longer there, or takes no byte any more: nothing is left to be sent."""
 
@@ -42,10 +47,16 @@ class Connection:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """All of a response that fits in one span."""
+        start = _start(status, headers)
+        end = {"type": "http.response.body", "body": body}
         try:
-            await self._deliver(_start(status, headers))
-            await self._deliver({"type": "http.response.body", "body": body})
-        except Gone:
+            if len(body) <= _NEVER_WAITS:
+                await self.send(start)
+                await self.send(end)
+            else:
+                await self._deliver(start)
+                await self._deliver(end)
+        except (Gone, OSError):  # OSError: as in _deliver
             pass
         finally:
             self.close()

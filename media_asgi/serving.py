@@ -96,6 +96,8 @@ class Served:
         self.prefix = location.prefix
         self._limits = limits
         self._security = limits.security
+        self._is_public = location.access == "public"
+        self._origins = location.cors if isinstance(location.cors, frozenset) else None
         self._predicate = Predicate(location) if callable(location.access) else None
         self._root = Root(
             location.folder,
@@ -138,9 +140,11 @@ class Served:
                 return
         file: File | None = None
         try:
-            self._check_method(method, fields)
-            changes = None if self.location.is_public else await self._admit(scope, path, urls)
-            file = await self._open(path)
+            if method != "GET" or fields:
+                self._check_request(method, fields)
+            changes = None if self._is_public else await self._admit(scope, path, urls)
+            name = self._name(path)
+            file = self._root.open_now(name) or await self._root.open(name)
             answer = self._answer(file, path, method, fields, changes, secure=secure)
         except Exception as error:
             if file is not None:
@@ -151,8 +155,8 @@ class Served:
                 await app(scope, receive, send)
                 return
             answer = self._error(status, method, headers, secure=secure)
-        if isinstance(self.location.cors, frozenset):
-            more = cors.headers(self.location.cors, fields)
+        if self._origins is not None:
+            more = cors.headers(self._origins, fields)
             answer = answer._replace(headers=[*answer.headers, *more])
         await self._send(answer, file, scope, receive, send, secure=secure)
 
@@ -194,11 +198,12 @@ class Served:
     async def _open_first(self, readings: list[str]) -> tuple[str, File]:
         for path in readings[:-1]:
             try:
-                return path, await self._open(path)
+                return path, await self._root.open(self._name(path))
             except (Missing, OSError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_FILE:
                     raise
-        return readings[-1], await self._open(readings[-1])
+        name = self._name(readings[-1])
+        return readings[-1], self._root.open_now(name) or await self._root.open(name)
 
     def _of_any(self, *, secure: bool) -> Headers:
         headers = [NOSNIFF]
@@ -214,7 +219,7 @@ class Served:
             headers += cors.headers("*", {})
         return headers
 
-    def _check_method(self, method: str, fields: Mapping[bytes, bytes]) -> None:
+    def _check_request(self, method: str, fields: Mapping[bytes, bytes]) -> None:
         if method == "GET" or method == "HEAD":
             if self.location.sandbox and fields.get(b"service-worker") == b"script":
                 # It would go on answering for the site's pages below its path, from an upload.
@@ -256,11 +261,11 @@ class Served:
             raise _Refused(403, [])
         return None
 
-    async def _open(self, path: str) -> File:
+    def _name(self, path: str) -> bytes:
         name = paths.file_name(path, dotfiles=self.location.dotfiles)
         if name is None:
             raise Missing
-        return self._root.open_now(name) or await self._root.open(name)
+        return name
 
     def _answer(
         self,

@@ -58,20 +58,36 @@ async def send(
             assert file is not None
             await _stream(connection, response, file, path, span_size)
             return
-        body = await _gather(response, file)
+        body = _gather_now(response, file)
+        if body is None:
+            assert file is not None
+            body = await _gather(response, file)
     finally:
         if file is not None:
             file.close()
     await connection.whole(response.status, response.headers, body)
 
 
-async def _gather(response: Response, file: File | None) -> bytes:
+def _gather_now(response: Response, file: File | None) -> bytes | None:
+    """The body, if it is one piece, and no disk is needed for it."""
+    if not response.length:
+        return b""
+    part = response.body[0]
+    if len(response.body) != 1:
+        return None
+    if not isinstance(part, Span):
+        return part
+    assert file is not None
+    data = file.read_now(part.start, response.length)
+    return data if data is not None and len(data) == response.length else None
+
+
+async def _gather(response: Response, file: File) -> bytes:
     gathered = []
     for part in response.body:
         if not isinstance(part, Span):
             gathered.append(part)
             continue
-        assert file is not None
         offset, stop = part
         while offset < stop:
             data = file.read_now(offset, stop - offset)
@@ -81,7 +97,7 @@ async def _gather(response: Response, file: File | None) -> bytes:
                 raise Shrunk(offset)
             gathered.append(data)
             offset += len(data)
-    return gathered[0] if len(gathered) == 1 else b"".join(gathered)
+    return b"".join(gathered)
 
 
 async def _stream(
