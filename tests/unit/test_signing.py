@@ -222,7 +222,14 @@ def test_a_raw_name_in_the_query() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [b"utm_source=x", b"media-expire=1", b"media%2Dexpires=1", b"Media-Expires=1", b"media-\xff=1"],
+    [
+        b"utm_source=x",
+        b"media-expire=1",
+        b"media%2Dexpires=1",
+        b"Media-Expires=1",
+        b"media-\xff=1",
+        b"media-x=1&media-x=2",
+    ],
 )
 def test_another_parameter_changes_nothing(other: bytes) -> None:
     path, query = as_asgi(sign())
@@ -432,6 +439,23 @@ def test_nothing_moves_between_path_and_parameters() -> None:
     ]:
         with pytest.raises(BadSignature):
             verify(path, f"{query}&media-signature={signature}".encode(), now=NOW)
+
+
+def test_nothing_moves_between_parameters_and_signature() -> None:
+    # Django's signer divides at the last ":".
+    other = sign(quote("/m/a?media-expires=9999999999:x"))
+    signature = other.rpartition("=")[2]
+    forged = f"media-expires=9999999999&media-signature=x?media-expires=1700003600:{signature}"
+    with pytest.raises(BadSignature):
+        verify("/m/a", forged.encode(), now=NOW)
+
+
+def test_only_the_replacement_character_is_the_replacement_character() -> None:
+    path, query = as_asgi(sign(download="\ufffd"))
+    assert verify(path, query, now=NOW).download == "\ufffd"
+    for other in (b"%FF", b"\xff"):
+        with pytest.raises(BadSignature):
+            verify(path, query.replace(b"%EF%BF%BD", other), now=NOW)
 
 
 def test_download_can_be_neither_added_nor_dropped() -> None:
