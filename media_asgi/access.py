@@ -2,6 +2,7 @@
 Who may see a file: a predicate, asked with Django's request before anything is opened.
 """
 
+import contextlib
 import inspect
 import io
 import logging
@@ -57,7 +58,8 @@ class Predicate:
                     f"access={self._ask!r} returned {allowed!r}. It must return True or False."
                 )
             if self._redirects and not (await _user(request)).is_authenticated:
-                return await sync_to_async(_login_url)(request)
+                with contextlib.suppress(UnicodeError):  # a path that no URL can hold
+                    return await sync_to_async(_login_url)(request)
             return False
 
     def _ask_in_thread(self, request: HttpRequest, path: str) -> object:

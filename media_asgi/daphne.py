@@ -7,7 +7,9 @@ Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
   ``twisted.web.http.Request``; what the client doesn't take piles up in its transport's buffer.
 - A push producer that is registered on the request is paused whenever a write leaves more than
   64 KiB in that buffer, and resumed when the buffer is empty, over TLS too. On HTTP/2 a stream is
-  paused for its own window alone, never for a full connection, so that its queue is looked at.
+  paused for its own window alone, never for a full connection, so that its queue is looked at. A
+  stream that has more in its queue than the windows let through spins (``_sendPrioritisedData``
+  runs in every turn), and what is queued while they are shut is forgotten when they open.
 - What is written is sent in the reactor's next turn, by ``doWrite`` (``IWriteDescriptor``). Called
   at once it saves that turn, and tells whether the client takes what it is given.
 - ``finish()`` runs the next pipelined request though the buffer is full, and arms the channel's
@@ -21,8 +23,9 @@ import asyncio
 import contextlib
 import errno
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.utils.http import http_date
@@ -92,21 +95,24 @@ class DaphneConnection(Connection):
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         send = self.send
         await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        # The ordinary hit: the client has taken all of it, and nothing needs to be waited for.
-        if not (self._plain and self._flush()):
-            try:
-                self._register()
-                await self.end()
-            except Gone:
-                await self.abort()
-            except BaseException:
-                await self.abort()
-                raise
-            finally:
-                self.close()
-            return
-        await send({"type": "http.response.body", "body": b""})
+        if self._plain:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            if self._flush():
+                # The ordinary hit: the client has taken all of it, nothing needs to be waited for.
+                await send({"type": "http.response.body", "body": b""})
+                return
+        try:
+            self._register()
+            if not self._plain:
+                await self.write(body)
+            await self.end()
+        except Gone:
+            await self.abort()
+        except BaseException:
+            await self.abort()
+            raise
+        finally:
+            self.close()
 
     async def begin(self, status: int, headers: Headers) -> None:
         self._register()
@@ -115,7 +121,16 @@ class DaphneConnection(Connection):
         )
 
     async def write(self, data: bytes) -> None:
-        if self._lost or self._finished:
+        if self._transport is None:
+            while len(data) > (room := self._room()):
+                if room > 0:
+                    await self._write(data[:room])
+                    data = data[room:]
+                await self._until(lambda: self._room() > 0, _LONGEST_PAUSE)
+        await self._write(data)
+
+    async def _write(self, data: bytes) -> None:
+        if self._lost:
             raise Gone
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
         await self._drain()
@@ -219,6 +234,7 @@ class DaphneConnection(Connection):
         if self._plain and self._flush():
             await asyncio.sleep(0)  # others get their turn
         else:
+            self._slow = True
             await self._until(self._is_drained, None if self._plain else _LONGEST_PAUSE)
 
     def _flush(self) -> bool:
@@ -245,12 +261,23 @@ class DaphneConnection(Connection):
             self._transport.producerPaused = True
         return False
 
+    # HTTP/2, whose connection and queues are private: without them, one write follows another.
+
     def _queued(self) -> int:
-        """Bytes in an HTTP/2 stream's own queue."""
+        """Bytes in the stream's own queue."""
         connection = getattr(self._channel, "_conn", None)
         queues = getattr(connection, "_outboundStreamQueues", {})
-        queue = queues.get(getattr(self._channel, "streamID", None), ())
-        return sum(len(chunk) for chunk in queue if isinstance(chunk, bytes))
+        return _length(queues.get(getattr(self._channel, "streamID", None), ()))
+
+    def _room(self) -> int:
+        """Bytes that the windows let through, beyond those that all streams have queued."""
+        connection = getattr(self._channel, "_conn", None)
+        queues = getattr(connection, "_outboundStreamQueues", {})
+        try:
+            window: int = connection.conn.local_flow_control_window(self._channel.streamID)  # type: ignore[union-attr]
+        except Exception:  # h2's own, where the stream has been closed
+            return sys.maxsize
+        return window - sum(map(_length, queues.values()))
 
     async def _until(self, ready: Callable[[], bool], longest: float | None) -> None:
         """Wait until ``ready()``; asked when something happens, and after ``longest`` s at most.
@@ -287,13 +314,13 @@ class DaphneConnection(Connection):
             return None
         transport = self._transport
         if transport is None:
-            queued = self._queued()
+            queued = self._queued(), self._room()
             connection = getattr(self._channel, "_conn", None)
-            if queued and getattr(connection, "_consumerBlocked", None) is None:
-                return queued  # waits for the stream's own window
+            if getattr(connection, "_consumerBlocked", None) is None:
+                return queued  # it is the windows that are waited for
             transport = getattr(connection, "transport", None)
         else:
-            queued = _waiting(transport)
+            queued = _waiting(transport), 0
         try:
             return queued, taken(_innermost(transport).getHandle())
         except (AttributeError, OSError):
@@ -397,6 +424,10 @@ def _innermost(transport: Any) -> Any:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport
+
+
+def _length(queue: Iterable[object]) -> int:
+    return sum(len(chunk) for chunk in queue if isinstance(chunk, bytes))
 
 
 def _waiting(transport: Any) -> int:

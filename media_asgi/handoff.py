@@ -11,7 +11,7 @@ from email.header import decode_header
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from .representation import Headers
+from .representation import Headers, overlaid
 from .servers import Message, Send
 
 # Django writes a value that Latin-1 can't hold as encoded words (RFC 2047), and nothing else beside
@@ -115,10 +115,6 @@ def _texts(raw: bytes) -> list[str]:
     return [text] if as_bytes == text else [text, as_bytes]
 
 
-# Where both have something to say, both count.
-_ADDED = frozenset({b"vary", b"content-security-policy"})
-
-
 def merged(application: Headers, file: Headers, status: int) -> Headers:
     """The headers of the file's answer, with the application's own kept."""
     own = [
@@ -128,8 +124,7 @@ def merged(application: Headers, file: Headers, status: int) -> Headers:
         # Those are about the file, which such an answer does not hold.
         and (status in (200, 206) or not name.startswith(b"content-"))
     ]
-    names = {name for name, _ in own} - _ADDED
-    return [*own, *(pair for pair in file if pair[0] not in names)]
+    return overlaid(file, own)
 
 
 def deliberate_type(application: Headers) -> bytes | None:

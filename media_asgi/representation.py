@@ -6,7 +6,7 @@ Pure: the file's ``stat`` and the time are arguments.
 
 import mimetypes
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.utils.http import http_date
@@ -182,6 +182,17 @@ def is_passive(type_: str) -> bool:
     essence = type_.partition(";")[0].strip().lower()
     kind, _, subtype = essence.partition("/")
     return essence in _PASSIVE or (kind in _PASSIVE_KINDS and "xml" not in subtype)
+
+
+# Of these every line counts (RFC 9110 section 12.5.5, CSP3 section 3.1).
+_ADDED = frozenset({b"vary", b"content-security-policy"})
+
+
+def overlaid(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Headers in which those of ``over`` take the place of their namesakes."""
+    over = list(over)
+    names = {name for name, _ in over} - _ADDED
+    return [*(pair for pair in base if pair[0] not in names), *over]
 
 
 def describe(

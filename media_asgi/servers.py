@@ -38,6 +38,7 @@ class Connection:
 
     _watch: "_Watch | None" = None
     _ended = False
+    _slow = False
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
@@ -70,6 +71,14 @@ class Connection:
         """More of the body. Returns when the server wants the next. Raises ``Gone``."""
         if not await self._deliver({"type": "http.response.body", "body": data, "more_body": True}):
             await asyncio.sleep(0)  # others get their turn
+
+    def span(self, size: int) -> int:
+        """How much to write next, ``size`` bytes at most.
+
+        Once the client was waited for there is no use in more than fills the server's buffer: two
+        messages are held for each client, one there and the one that waits, and by granian eight.
+        """
+        return min(size, _NEVER_WAITS) if self._slow else size
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
@@ -131,6 +140,7 @@ class Connection:
             if self._watch is not None:
                 self._watch.sent += 1
                 self._watch.waiting = False
+        self._slow = self._slow or sending.waited
         return sending.waited
 
     def _start_watch(self) -> None:

@@ -27,6 +27,7 @@ from .representation import (
     content_type,
     describe,
     is_passive,
+    overlaid,
 )
 from .response import CONDITIONAL, Response
 from .security import Security
@@ -286,7 +287,7 @@ class Served:
                 current,
                 content_type=type_,
                 cache_control=changes.cache_control or current.cache_control,
-                extra=[*self._extra(type_, path, secure=secure), *changes.headers],
+                extra=overlaid(self._extra(type_, path, secure=secure), changes.headers),
             )
         return response.decide(method, fields, current, secrets.token_hex(16).encode("ascii"))
 
@@ -321,7 +322,7 @@ class Served:
         headers = [*self._any[secure]]
         if self.location.sandbox and not is_passive(type_.decode("latin-1")):
             headers.append((b"content-security-policy", SANDBOX))
-        return headers + self.location.headers_for(path)
+        return overlaid(headers, self.location.headers_for(path))
 
     def _failed(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
         """Status and headers that say what went wrong; the log says the rest."""

@@ -135,14 +135,15 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
     offset, stop = span
     try:
         while offset < stop:
+            count = min(connection.span(size), stop - offset)
             data = None
             if coming is not None:
                 data, coming = await coming, None
-            elif (data := file.read_now(offset, min(size, stop - offset))) is None:
-                data = await file.read(offset, min(size, stop - offset), _AHEAD * size)
+            elif (data := file.read_now(offset, count)) is None:
+                data = await file.read(offset, count, _AHEAD * size)
                 after = offset + len(data)
                 if data and after < stop:
-                    coming = file.read(after, min(size, stop - after), _AHEAD * size)
+                    coming = file.read(after, min(count, stop - after), _AHEAD * size)
                     coming.add_done_callback(_retrieved)
             if not data:
                 raise Shrunk(offset)
