@@ -1,0 +1,272 @@
+import os
+import re
+import subprocess
+import sys
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_asgi.representation import SANDBOX, content_type, describe, is_passive
+
+NOW = 1_700_000_000
+NS = 1_000_000_000
+
+
+def status(
+    size: int = 10, mtime_ns: int = (NOW - 60) * NS, inode: int = 1, device: int = 2
+) -> os.stat_result:
+    values = (0o100644, inode, device, 1, 0, 0, size, 0, mtime_ns // NS, 0)
+    return os.stat_result(values, {"st_mtime_ns": mtime_ns, "st_mtime": mtime_ns / NS})
+
+
+TYPES = [
+    # Where the types are registered: iana.org/assignments/media-types.
+    ("a.jpg", "image/jpeg"),
+    ("a.JPG", "image/jpeg"),
+    ("a.jpeg", "image/jpeg"),
+    ("a.png", "image/png"),
+    ("a.gif", "image/gif"),
+    ("a.svg", "image/svg+xml"),
+    ("a.webp", "image/webp"),
+    ("a.avif", "image/avif"),
+    ("a.heic", "image/heic"),
+    ("a.jxl", "image/jxl"),
+    ("a.ico", "image/vnd.microsoft.icon"),
+    ("a.mp3", "audio/mpeg"),
+    ("a.m4a", "audio/mp4"),
+    ("a.flac", "audio/flac"),
+    ("a.opus", "audio/ogg"),
+    ("a.ogg", "audio/ogg"),
+    ("a.wav", "audio/wav"),
+    ("a.mp4", "video/mp4"),
+    ("a.webm", "video/webm"),
+    ("a.mkv", "video/matroska"),
+    ("a.mov", "video/quicktime"),
+    ("a.ts", "video/mp2t"),
+    ("a.m3u8", "application/vnd.apple.mpegurl"),
+    ("a.mpd", "application/dash+xml"),
+    ("a.vtt", "text/vtt; charset=utf-8"),
+    ("a.srt", "text/plain; charset=utf-8"),
+    ("a.woff", "font/woff"),
+    ("a.woff2", "font/woff2"),
+    ("a.pdf", "application/pdf"),
+    ("a.zip", "application/zip"),
+    ("a.wasm", "application/wasm"),
+    ("a.glb", "model/gltf-binary"),
+    ("a.txt", "text/plain; charset=utf-8"),
+    ("a.html", "text/html; charset=utf-8"),
+    ("a.css", "text/css; charset=utf-8"),
+    ("a.js", "text/javascript; charset=utf-8"),
+    ("a.mjs", "text/javascript; charset=utf-8"),
+    ("a.csv", "text/csv; charset=utf-8"),
+    ("a.md", "text/markdown; charset=utf-8"),
+    ("a.json", "application/json"),
+    ("a.xml", "text/xml; charset=utf-8"),
+    (
+        "a.docx",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ),
+    # What is compressed is served as what it is.
+    ("a.gz", "application/gzip"),
+    ("a.tar.gz", "application/gzip"),
+    ("a.tgz", "application/gzip"),
+    ("a.svgz", "application/gzip"),
+    ("a.html.gz", "application/gzip"),
+    ("a.bz2", "application/x-bzip2"),
+    ("a.tar.xz", "application/x-xz"),
+    ("a.zst", "application/zstd"),
+    ("a.js.br", "application/x-brotli"),
+    ("a.Z", "application/x-compress"),
+    # What says nothing.
+    ("a", "application/octet-stream"),
+    ("a.", "application/octet-stream"),
+    ("html", "application/octet-stream"),
+    (".html", "application/octet-stream"),
+    ("a.nosuchtype", "application/octet-stream"),
+    ("\udcff.\udcfe", "application/octet-stream"),
+    # Not a URL, and no folder's business.
+    ("data:,a.html", "text/html; charset=utf-8"),
+    ("http://x/a.png", "image/png"),
+    ("a?b=c.png", "image/png"),
+    ("a.png#b", "application/octet-stream"),
+    ("a.png;b", "application/octet-stream"),
+    ("a.html/b", "application/octet-stream"),
+    ("a.html/b.png", "image/png"),
+    ("[.png", "image/png"),
+]
+
+
+@pytest.mark.parametrize(("name", "type_"), TYPES)
+def test_content_type(name: str, type_: str) -> None:
+    assert content_type(name) == type_
+
+
+def test_the_locations_own_types_win() -> None:
+    own = {
+        ".log": "text/plain",
+        ".gz": "application/x-own",
+        ".tar.gz": "application/x-own-tar",
+        ".png": "image/x-own",
+    }
+    assert content_type("a.log", own) == "text/plain"
+    assert content_type("A.LOG", own) == "text/plain"
+    assert content_type("a.png", own) == "image/x-own"
+    assert content_type("a.jpg", own) == "image/jpeg"
+    assert content_type("a.gz", own) == "application/x-own"
+    assert content_type("a.b.tar.gz", own) == "application/x-own-tar"
+    assert content_type("log", own) == "application/octet-stream"
+    assert content_type("a.log/b", own) == "application/octet-stream"
+
+
+def test_the_same_on_every_machine(tmp_path: Path) -> None:
+    # What a machine's own tables say, is for others.
+    machine = tmp_path / "mime.types"
+    machine.write_text("application/x-wrong html webp txt nosuchtype\n")
+    program = (
+        "import mimetypes, sys\n"
+        "mimetypes.knownfiles.append(sys.argv[1])\n"
+        "mimetypes.init()\n"
+        "assert mimetypes.guess_type('a.webp')[0] == 'application/x-wrong'\n"
+        "from media_asgi.representation import content_type\n"
+        "print([content_type('a.' + end) for end in ('html', 'webp', 'txt', 'nosuchtype')])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, machine],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert run.stdout.strip() == str([content_type("a." + end) for end in
+                                      ("html", "webp", "txt", "nosuchtype")])  # fmt: skip
+
+
+@given(name=st.text(st.characters()))
+def test_every_name_has_a_type(name: str) -> None:
+    type_ = content_type(name)
+    assert re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+(; charset=utf-8)?", type_)
+    assert type_.startswith("text/") == type_.endswith("; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("type_", "passive"),
+    [
+        ("image/png", True),
+        ("IMAGE/PNG", True),
+        ("video/mp4", True),
+        ("audio/mpeg", True),
+        ("font/woff2", True),
+        ("application/pdf", True),
+        ("application/zip", True),
+        ("application/json", True),
+        ("application/octet-stream", True),
+        ("text/plain; charset=utf-8", True),
+        ("text/plain", True),
+        ("text/css; charset=utf-8", True),
+        ("image/svg+xml", False),
+        ("image/svg+xml; charset=utf-8", False),
+        ("Image/SVG+XML", False),
+        ("text/html; charset=utf-8", False),
+        ("text/html", False),
+        ("text/html ; charset=utf-8", False),
+        ("text/xml", False),
+        ("text/xsl", False),
+        ("text/javascript; charset=utf-8", False),
+        ("application/xhtml+xml", False),
+        ("application/xml", False),
+        ("application/x-shockwave-flash", False),
+        ("multipart/related", False),
+        ("message/rfc822", False),
+        ("x/y", False),
+        ("", False),
+    ],
+)
+def test_is_passive(type_: str, passive: bool) -> None:
+    assert is_passive(type_) is passive
+
+
+def test_the_sandbox_lets_nothing_run() -> None:
+    directives = [directive.strip() for directive in SANDBOX.decode().split(";")]
+    # https://www.w3.org/TR/CSP3: "sandbox" alone, without any allow-* of it.
+    assert "sandbox" in directives
+    assert "default-src 'none'" in directives
+    assert not any("script" in directive for directive in directives)
+
+
+def test_describe() -> None:
+    extra = [(b"x-own", b"1")]
+    current = describe(
+        status(size=0x2F, mtime_ns=0x5E),
+        NOW,
+        content_type=b"image/png",
+        cache_control=b"no-store",
+        extra=extra,
+    )
+    assert current.size == 0x2F
+    assert current.content_type == b"image/png"
+    assert current.cache_control == b"no-store"
+    assert current.extra == extra
+    assert current.etag == b'"5e-2f"'
+    assert (current.modified, current.strong) == (0, True)
+    assert current.last_modified == b"Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "strong"),
+    [
+        pytest.param(60 * NS, True, id="a-minute"),
+        pytest.param(2 * NS, True, id="two-seconds"),
+        pytest.param(2 * NS - 1_000_000, False, id="a-millisecond-less"),
+        pytest.param(0, False, id="this-moment"),
+        pytest.param(-1, False, id="a-nanosecond-ahead"),
+        pytest.param(-3600 * NS, False, id="an-hour-ahead"),
+    ],
+)
+def test_a_young_time_stamp_vouches_for_nothing(age_ns: int, strong: bool) -> None:
+    # Sections 8.8.1 and 8.8.2.2.
+    current = describe(status(mtime_ns=NOW * NS - age_ns), NOW)
+    assert current.strong is strong
+    assert current.etag.startswith(b'W/"') is not strong
+    assert current.etag.removeprefix(b"W/") == b'"%x-a"' % (NOW * NS - age_ns)
+
+
+def test_the_tag_is_the_same_on_every_replica() -> None:
+    here = describe(status(inode=1, device=1), NOW)
+    there = describe(status(inode=7, device=9), NOW + 1000)
+    assert here.etag == there.etag
+    assert here.last_modified == there.last_modified
+
+
+MOMENTS = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers((NOW - 10) * NS, (NOW + 10) * NS),
+)
+SIZES = st.integers(0, 2**63 - 1)
+
+
+@given(mtime_ns=MOMENTS, size=SIZES, now=st.floats(1_600_000_000, 4_000_000_000))
+def test_validators(mtime_ns: int, size: int, now: float) -> None:
+    current = describe(status(size, mtime_ns), now)
+    # Section 8.8.3: entity-tag = [ weak ] opaque-tag.
+    assert re.fullmatch(rb'(W/)?"[\x21\x23-\x7e]*"', current.etag)
+    # Section 8.8.2.1: never later than the message itself.
+    assert 0 <= current.modified <= now
+    if 0 <= mtime_ns <= now * NS:
+        assert current.modified == mtime_ns // NS
+    assert re.fullmatch(rb"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", current.last_modified)
+    moment = parsedate_to_datetime(current.last_modified.decode())
+    assert moment.timestamp() == current.modified
+
+
+@given(one=st.tuples(SIZES, MOMENTS), other=st.tuples(SIZES, MOMENTS))
+def test_two_versions_have_two_tags(one: tuple[int, int], other: tuple[int, int]) -> None:
+    tags = [describe(status(*version), NOW).etag.removeprefix(b"W/") for version in (one, other)]
+    assert (tags[0] == tags[1]) == (one == other)
+
+
+def test_two_versions_within_a_second() -> None:
+    tags = {describe(status(mtime_ns=(NOW - 60) * NS + n), NOW).etag for n in range(10)}
+    assert len(tags) == 10
