@@ -6,11 +6,13 @@ the application that ``ASGI_APPLICATION`` names, which is imported as Django's o
 URLconf.
 """
 
+import contextlib
 import functools
 import inspect
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -54,11 +56,11 @@ CHECKS = {
         "Remove what is there, or name the folder that holds the files.",
     ),
     "E004": Check(
-        "{root} holds the project's own code ({code}), which would be public.",
+        "{root} holds the project's own code ({code}), which would be served like an upload.",
         'Give uploads a folder of their own, such as MEDIA_ROOT = BASE_DIR / "media".',
     ),
     "E005": Check(
-        "{root} holds a database ({database}), which would be public.",
+        "{root} holds a database ({database}), which would be served like an upload.",
         "Move the database out of it (NAME in DATABASES).",
     ),
     "E006": Check(
@@ -107,23 +109,23 @@ CHECKS = {
         "Move it out. Names that begin with a dot are served with dotfiles=True alone.",
     ),
     "W009": Check(
-        "{url} lies in STATIC_URL ({static}): what serves static files in front of MediaMiddleware, "
-        "such as runserver with DEBUG, takes uploads for some of them.",
+        "{url} lies in STATIC_URL ({static}): what serves static files in front of "
+        "MediaMiddleware, such as runserver with DEBUG, takes uploads for some of them.",
         'Give each a path of its own, such as MEDIA_URL = "/media/" and STATIC_URL = "/static/".',
     ),
     "W010": Check(
-        "MEDIA_URL is relative ({url}) and FORCE_SCRIPT_NAME is set: Django puts before it what the "
-        "script name is when it is first read, which at import is nothing.",
+        "MEDIA_URL is relative ({url}) and FORCE_SCRIPT_NAME is set: Django resolves it once, when "
+        "it is first read, and at import there is no script name yet.",
         'Write it in full: MEDIA_URL = "{full}".',
     ),
     "W011": Check(
-        "The URLconf still has django.views.static.serve for {root}, at {route}.",
-        "Remove it: MediaMiddleware serves these files with DEBUG, too. Where it is to ask who may "
-        "see them, give the location an access of its own.",
+        "{url} has django.views.static.serve in the URLconf, too, at {route}.",
+        "Remove it: MediaMiddleware serves the files with DEBUG on, too, and the access of a "
+        "location says who may see them.",
     ),
     "W012": Check(
-        "{root} is WHITENOISE_ROOT or lies in it ({whitenoise}): at start WhiteNoise looks at each "
-        "upload there is, and serves it from the root of the site with no sandbox.",
+        "MEDIA_ROOT is WHITENOISE_ROOT or lies in it ({whitenoise}): WhiteNoise looks at each "
+        "upload at start, and serves it as a file of the site's own.",
         "Give WHITENOISE_ROOT a folder of its own.",
     ),
     "W013": Check(
@@ -140,23 +142,27 @@ CHECKS = {
         'Give MediaMiddleware a Location.storage("default"), or the storage another location.',
     ),
     "W016": Check(
+        "STORAGES[{alias}] signs its links, but {url} makes its files public.",
+        "Give MediaMiddleware a Location.storage({alias}): it asks for the signature.",
+    ),
+    "W017": Check(
         "{root} does not exist.",
         "Create or mount it. The first upload would create it too.",
         deploy=True,
     ),
-    "W017": Check(
+    "W018": Check(
         "{root} can be written by every user of this machine (mode {mode}), so that each can put "
         "files on the site. A sticky bit only keeps them from replacing those of others.",
         "chmod o-w {folder}",
         deploy=True,
     ),
-    "W018": Check(
+    "W019": Check(
         "WhiteNoise looks for new files at each request, because {setting} is on: it is slow, and "
         "not meant to be safe.",
         "Set DEBUG = False, and leave WHITENOISE_AUTOREFRESH out.",
         deploy=True,
     ),
-    "W019": Check(
+    "W020": Check(
         "FILE_UPLOAD_PERMISSIONS is None: uploads over {size} bytes are saved with mode 0600, and "
         "are the only ones that no other user (a worker, a backup) can read.",
         "Leave it out (0o644), or set the mode that all uploads are to have.",
@@ -165,6 +171,13 @@ CHECKS = {
 }
 
 LEVELS = {"E": Error, "W": Warning}
+
+_SIGNED = "media_asgi.storage.SignedMediaStorage"
+_FILE_SYSTEM = (
+    "django.core.files.storage.FileSystemStorage",
+    "django.core.files.storage.filesystem.FileSystemStorage",
+    _SIGNED,
+)
 
 
 def _message(key: str, **names: object) -> CheckMessage:
@@ -187,8 +200,12 @@ class _Served(NamedTuple):
         return self.location.access if self.location else "public"
 
     @property
+    def is_media(self) -> bool:
+        return bool(settings.MEDIA_ROOT) and _is_same(self.folder, settings.MEDIA_ROOT)
+
+    @property
     def root(self) -> str:
-        if not self.location or _is_in(self.folder, settings.MEDIA_ROOT, both=True):
+        if self.is_media or not self.location:
             return f"MEDIA_ROOT ({self.folder})"
         return f"The root of the location {self.location.url!r} ({self.folder})"
 
@@ -207,6 +224,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
         messages += _folder(one)
     messages += _static(served)
     messages += _exposed(served)
+    messages += _storages(served)
     messages += _patterns(served)
     return messages
 
@@ -217,21 +235,21 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
         try:
             mode = os.stat(one.folder).st_mode
         except FileNotFoundError:
-            messages.append(_message("W016", root=one.root))
+            messages.append(_message("W017", root=one.root))
         except OSError:
             pass  # E003 and W006 say it
         else:
             # Windows has no such mode, and says 0777 of all folders.
             if mode & stat.S_IWOTH and os.name != "nt":
                 mode_ = f"{stat.S_IMODE(mode):04o}"
-                messages.append(_message("W017", root=one.root, mode=mode_, folder=one.folder))
+                messages.append(_message("W018", root=one.root, mode=mode_, folder=one.folder))
     if any("whitenoise" in name.lower() for name in settings.MIDDLEWARE):
-        if getattr(settings, "WHITENOISE_AUTOREFRESH", settings.DEBUG):
-            explicit = hasattr(settings, "WHITENOISE_AUTOREFRESH")
-            setting = "WHITENOISE_AUTOREFRESH" if explicit else "DEBUG"
-            messages.append(_message("W018", setting=setting))
+        explicit = hasattr(settings, "WHITENOISE_AUTOREFRESH")
+        setting = "WHITENOISE_AUTOREFRESH" if explicit else "DEBUG"
+        if getattr(settings, setting):
+            messages.append(_message("W019", setting=setting))
     if settings.FILE_UPLOAD_PERMISSIONS is None:
-        messages.append(_message("W019", size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE))
+        messages.append(_message("W020", size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE))
     return messages
 
 
@@ -245,7 +263,7 @@ def _find() -> tuple[list[_Served], list[CheckMessage]]:
         return [], []
     name = getattr(settings, "ASGI_APPLICATION", None)
     if not name:
-        package = getattr(settings, "ROOT_URLCONF", "mysite.urls").rpartition(".")[0] or "mysite"
+        package = str(getattr(settings, "ROOT_URLCONF", "")).rpartition(".")[0] or "mysite"
         key = "W002" if settings.WSGI_APPLICATION else "W001"
         return _default([_message(key, application=f"{package}.asgi.application")])
     # The application's module calls setup() again, and a logging configuration that is applied
@@ -254,7 +272,9 @@ def _find() -> tuple[list[_Served], list[CheckMessage]]:
     settings.LOGGING_CONFIG = None
     _importing = True
     try:
-        application = import_string(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are for who starts the server
+            application = import_string(name)
     except (Exception, SystemExit) as error:
         text = f"{type(error).__name__}: {error}"
         return _default([_message("W003", application=name, error=text)])
@@ -264,10 +284,10 @@ def _find() -> tuple[list[_Served], list[CheckMessage]]:
     middlewares = _middlewares(application)
     if not middlewares:
         return _default([_message("W004", application=name)])
+    locations = [served.location for one in middlewares for served in one._served]
     return [
         _Served(location.folder, location.prefix, urlsplit(location.url).netloc, location)
-        for middleware in middlewares
-        for location in middleware.locations
+        for location in locations
     ], []
 
 
@@ -278,53 +298,55 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_Served], list[CheckMes
         messages.append(_message("E001"))
     if not url.path.strip("/"):
         messages.append(_message("E002", url=repr(settings.MEDIA_URL)))
-    if len(messages) > 1:
-        return [], messages
-    return [_Served(os.path.abspath(settings.MEDIA_ROOT), _prefix(url), url.netloc)], messages
+    elif settings.MEDIA_ROOT:
+        folder = os.path.abspath(settings.MEDIA_ROOT)
+        return [_Served(folder, _prefix(url), url.netloc)], messages
+    return [], messages
 
 
 def _middlewares(application: object) -> list[MediaMiddleware]:
     """Each MediaMiddleware that an application consists of, however it is put together."""
-    seen: dict[int, object] = {}
-    ahead = [application]
-    for part in ahead:  # which grows meanwhile
-        if id(part) not in seen and len(seen) < 1000:
-            seen[id(part)] = part
-            ahead += _parts(part)
-    return [part for part in seen.values() if isinstance(part, MediaMiddleware)]
+    parts = [application]
+    seen = {id(application)}
+    for part in parts:  # which grows meanwhile
+        for inner in _parts(part):
+            # A function's variables may lead far away.
+            if callable(inner) and id(inner) not in seen and len(parts) < 500:
+                seen.add(id(inner))
+                parts.append(inner)
+    return [part for part in parts if isinstance(part, MediaMiddleware)]
 
 
 def _parts(application: object) -> Iterator[object]:
     """The applications within one: of a wrapper, a router, a partial, a function."""
-    if isinstance(application, type) or not callable(application):
+    if isinstance(application, type):
         return
     if isinstance(application, MethodType):
         yield application.__self__
         application = application.__func__
     if isinstance(application, FunctionType):
-        try:
+        with contextlib.suppress(ValueError):  # a variable that has no value yet
             variables = inspect.getclosurevars(application)
-        except ValueError:  # of a variable that has no value yet
-            pass
-        else:
             yield from variables.nonlocals.values()
             yield from variables.globals.values()
     if isinstance(application, functools.partial):
         yield from (application.func, *application.args, *application.keywords.values())
-    attributes = getattr(application, "__dict__", {})
-    for name in ("app", "application", "inner", "router", "callback", "__wrapped__"):
-        yield attributes.get(name)
-    yield from attributes.get("application_mapping", {}).values()  # Channels' ProtocolTypeRouter
-    for route in attributes.get("routes", ()):  # its URLRouter, and Starlette's Router
-        yield getattr(route, "callback", None) or getattr(route, "app", None)
+    for name in ("app", "application", "inner", "router", "__wrapped__"):
+        yield getattr(application, name, None)
+    mapping = getattr(application, "application_mapping", None)
+    if isinstance(mapping, Mapping):  # Channels' ProtocolTypeRouter
+        yield from mapping.values()
+    routes = getattr(application, "routes", None)
+    if isinstance(routes, Sequence):  # its URLRouter, and Starlette's Router
+        for route in routes:
+            yield getattr(route, "callback", None) or getattr(route, "app", None)
 
 
 def _settings() -> Iterator[CheckMessage]:
-    if not urlsplit(relative := vars(settings)["_wrapped"].MEDIA_URL).netloc:
-        script = settings.FORCE_SCRIPT_NAME
-        if script and relative and not relative.startswith("/"):
-            full = f"{script.rstrip('/')}/{relative}"
-            yield _message("W010", url=repr(relative), full=full)
+    url = vars(settings)["_wrapped"].MEDIA_URL  # as it is written
+    script = settings.FORCE_SCRIPT_NAME
+    if script and url and not url.startswith(("/", "http://", "https://")):
+        yield _message("W010", url=repr(url), full=f"{script.rstrip('/')}/{url}")
     for setting, needed, usual in (
         ("FILE_UPLOAD_PERMISSIONS", stat.S_IRUSR, "0o644"),
         ("FILE_UPLOAD_DIRECTORY_PERMISSIONS", stat.S_IXUSR, "0o755"),
@@ -363,9 +385,10 @@ def _folder(served: _Served) -> Iterator[CheckMessage]:
             yield _message("E004", root=root, code=path)
             break
     for database in settings.DATABASES.values():
-        name = os.fspath(database.get("NAME") or "")
-        if database.get("ENGINE", "").endswith(("sqlite3", "spatialite")) and _is_in(name, folder):
-            yield _message("E005", root=root, database=name)
+        if database.get("ENGINE", "").endswith(("sqlite3", "spatialite")):
+            name = os.fspath(database.get("NAME") or ":memory:")
+            if not name.startswith((":memory:", "file:")) and _is_in(name, folder):
+                yield _message("E005", root=root, database=name)
     for secret in (".env", ".git"):
         if os.path.lexists(os.path.join(folder, secret)):
             yield _message("W008", root=root, secret=secret)
@@ -382,61 +405,75 @@ def _static(served: list[_Served]) -> Iterator[CheckMessage]:
     if not url.path:
         return
     static = _prefix(url)
-    # A location may be there for the static files themselves.
-    rivals = [
-        one
-        for one in served
-        if one.access != "internal"
-        and one.host == url.netloc
-        and not (settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT))
-    ]
-    serving = [one.prefix for one in served if static.startswith(one.prefix)]
-    for one in rivals:
-        if static.startswith(one.prefix):
+    hiding = [one for one in served if static.startswith(one.prefix)]
+    for one in served:
+        # A location may be there for the static files themselves.
+        meant = one.prefix == static or (
+            settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT)
+        )
+        if meant and not one.is_media:
+            continue
+        if one.access == "internal" or one.host != url.netloc:
+            continue
+        if one in hiding:
             falls_through = one.location is not None and one.location.fallthrough
-            if one.prefix == max(serving, key=len) and not falls_through:
+            if one is max(hiding, key=lambda one: len(one.prefix)) and not falls_through:
                 yield _message("E007", url=one.url, static=settings.STATIC_URL)
         elif one.prefix.startswith(static):
             yield _message("W009", url=one.url, static=settings.STATIC_URL)
 
 
 def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
-    """Files that are where they are not meant to be, or not where they are."""
-    whitenoise = getattr(settings, "WHITENOISE_ROOT", None)
-    public = [(one.folder, one.url) for one in served if one.access == "public"]
+    """Files that are served by others, too."""
+    roots = {
+        name: root
+        for name in ("STATIC_ROOT", "WHITENOISE_ROOT")
+        if (root := getattr(settings, name, None))
+    }
+    whitenoise = roots.get("WHITENOISE_ROOT")
+    if settings.MEDIA_ROOT and whitenoise and _is_in(settings.MEDIA_ROOT, whitenoise):
+        yield _message("W012", whitenoise=whitenoise)
     for one in served:
-        if whitenoise and one.access == "public" and _is_in(one.folder, whitenoise):
-            yield _message("W012", root=one.root, whitenoise=whitenoise)
         if one.access == "public":
             continue
         # A guarded folder below a public one is left out there; the same folder is not.
-        by = [name for folder, name in public if _is_in(folder, one.folder, both=True)]
-        for setting in ("STATIC_ROOT", "WHITENOISE_ROOT"):
-            if (root := getattr(settings, setting, None)) and _is_in(one.folder, root):
-                by.append(f"{setting} ({root})")
-        for name in by[:1]:
-            yield _message("W013", root=one.root, access=repr(one.access), public=name)
-    storage = settings.STORAGES.get("default", {})
-    if served and storage.get("BACKEND") == "django.core.files.storage.FileSystemStorage":
+        by = [
+            other.url
+            for other in served
+            if other.access == "public" and _is_same(other.folder, one.folder)
+        ]
+        by += [f"{name} ({root})" for name, root in roots.items() if _is_in(one.folder, root)]
+        if by:
+            yield _message("W013", root=one.root, access=repr(one.access), public=by[0])
+
+
+def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
+    """Storages whose files no location serves, or the wrong one."""
+    for alias, storage in settings.STORAGES.items():
         folder = storage.get("OPTIONS", {}).get("location") or settings.MEDIA_ROOT
-        if folder and not any(_is_in(folder, one.folder) for one in served):
+        # By name: to import another backend may take its time, for nothing.
+        if not served or not folder or storage.get("BACKEND") not in _FILE_SYSTEM:
+            continue
+        holding = [one for one in served if _is_in(folder, one.folder)]
+        if not holding and alias == "default":
             yield _message("W015", folder=folder)
+        if storage["BACKEND"] == _SIGNED:
+            deepest = max((len(os.path.realpath(one.folder)) for one in holding), default=0)
+            for one in holding:
+                if one.access == "public" and len(os.path.realpath(one.folder)) == deepest:
+                    yield _message("W016", alias=repr(alias), url=one.url)
 
 
 def _patterns(served: list[_Served]) -> Iterator[CheckMessage]:
     if not served or not getattr(settings, "ROOT_URLCONF", None):
         return
     script = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
-    resolver = get_resolver()
     for one in served:
-        path = one.prefix.removeprefix(script) + "x"
-        for pattern, route, matches in _views([resolver], path):
-            view = pattern.callback
-            while inner := getattr(view, "__wrapped__", None) or getattr(view, "func", None):
-                view = inner
+        file = one.prefix.removeprefix(script) + "x"
+        for pattern, route, matches in _views([get_resolver()], file):
             root = pattern.default_args.get("document_root")
-            if view is serve and (matches or (root and _is_in(one.folder, root, both=True))):
-                yield _message("W011", root=one.url, route=repr(route))
+            if _is_serve(pattern.callback) and (matches or (root and _is_in(one.folder, root))):
+                yield _message("W011", url=one.url, route=repr(route))
 
 
 def _views(
@@ -444,6 +481,8 @@ def _views(
 ) -> Iterator[tuple[URLPattern, str, bool]]:
     """Each view with its whole route: may it be asked for ``path``?"""
     for pattern in patterns:
+        if not isinstance(pattern, URLPattern | URLResolver):
+            continue  # Django's urls.E004
         match = None if path is None else pattern.pattern.match(path)
         route = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -452,11 +491,21 @@ def _views(
             yield pattern, route, match is not None
 
 
+def _is_serve(view: object) -> bool:
+    if isinstance(view, functools.partial):
+        return _is_serve(view.func)
+    return view is serve or (hasattr(view, "__wrapped__") and _is_serve(view.__wrapped__))
+
+
 def _prefix(url: SplitResult) -> str:
-    return "/" + unquote(url.path).strip("/") + "/"
+    path = unquote(url.path).strip("/")
+    return f"/{path}/" if path else "/"
 
 
-def _is_in(path: Any, folder: Any, *, both: bool = False) -> bool:
-    """Is ``path`` this folder or beneath it? With ``both``, is it this folder?"""
-    first, second = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    return first == second if both else first.is_relative_to(second)
+def _is_in(path: Any, folder: Any) -> bool:
+    """Is ``path`` this folder, or anything beneath it?"""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _is_same(folder: Any, other: Any) -> bool:
+    return Path(os.path.realpath(folder)) == Path(os.path.realpath(other))

@@ -1,0 +1,649 @@
+"""The system checks: which settings, folders and applications get which message."""
+
+import logging
+import os
+import re
+import shutil
+import stat
+import string
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.conf.urls.i18n import i18n_patterns
+from django.conf.urls.static import static
+from django.core.checks import Error, Warning, run_checks
+from django.core.management import get_commands
+from django.test import override_settings
+from django.urls import include, path, re_path
+from django.views.static import serve
+
+from media_asgi import Location, MediaMiddleware
+from media_asgi.checks import CHECKS, check_deployment, check_project
+
+from ..servers import ROOT
+
+WRAPPED = """
+from django.core.asgi import get_asgi_application
+from media_asgi import Location, MediaMiddleware
+application = MediaMiddleware(get_asgi_application(){locations})
+"""
+STATIC, DAPHNE = "django.contrib.staticfiles", "daphne"
+NOSTATIC = "whitenoise.runserver_nostatic"
+FILES = "django.core.files.storage.FileSystemStorage"
+SIGNED = "media_asgi.storage.SignedMediaStorage"
+SQLITE = "django.db.backends.sqlite3"
+
+
+async def plain(scope: Any, receive: Any, send: Any) -> None:
+    raise NotImplementedError
+
+
+def allowed(request: Any, name: str) -> bool:
+    return True
+
+
+class Project:
+    """A folder with all that a project without a fault has."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder = folder
+        self.media = folder / "media"
+        self.static = folder / "static"
+        self.code = folder / "code"
+        self.module = f"asgi_{number}"
+        for each in (self.media, self.static, self.code):
+            each.mkdir(mode=0o755)
+        (folder / "file").touch()
+        (folder / "to_code").symlink_to(folder)
+        (folder / "loop").symlink_to("loop")
+        self.write()
+
+    def write(self, locations: str = "", code: str = WRAPPED) -> None:
+        source = code.replace("{locations}", locations).replace("{tmp}", str(self.folder))
+        (self.code / f"{self.module}.py").write_text(source)
+
+    def filled(self, value: Any) -> Any:
+        """``{tmp}`` replaced, however deep."""
+        if isinstance(value, str):
+            return value.replace("{tmp}", str(self.folder))
+        if isinstance(value, dict):
+            return {key: self.filled(each) for key, each in value.items()}
+        return value
+
+    def check(self, deploy: bool = False, **changes: Any) -> set[str]:
+        sound = {
+            "ASGI_APPLICATION": f"{self.module}.application",
+            "BASE_DIR": self.code,
+            "MEDIA_ROOT": self.media,
+            "MEDIA_URL": "/media/",
+            "ROOT_URLCONF": (),
+            "STATIC_ROOT": self.static,
+            "STATIC_URL": "/static/",
+        }
+        with override_settings(**{**sound, **self.filled(changes)}):
+            get_commands.cache_clear()
+            # It settles at import whose runserver it extends.
+            sys.modules.pop(f"{NOSTATIC}.management.commands.runserver", None)
+            messages = (check_deployment if deploy else check_project)(None)
+        get_commands.cache_clear()
+        for message in messages:
+            assert message.hint
+            assert isinstance(message, Error if ".E" in str(message.id) else Warning)
+            assert not re.search(r"[{}]", message.msg + message.hint)
+        return {str(message.id).removeprefix("media_asgi.") for message in messages}
+
+
+numbers = iter(range(10**6))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    django.setup()
+    settings.SECRET_KEY = "x" * 50  # override_settings could not go back to having none
+    project = Project(tmp_path, next(numbers))
+    monkeypatch.syspath_prepend(project.code)
+    yield project
+    sys.modules.pop(project.module, None)
+
+
+def storages(**default: Any) -> dict[str, Any]:
+    return {"default": {"BACKEND": FILES, "OPTIONS": {"location": "{tmp}/uploads"}, **default}}
+
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("", {}),
+    ("E001 W003", {"MEDIA_ROOT": ""}),
+    ("E001 W003", {"MEDIA_ROOT": None}),
+    ("E002 W003", {"MEDIA_URL": "/"}),
+    ("E002 W003", {"MEDIA_URL": ""}),
+    ("E002 W003", {"MEDIA_URL": "https://cdn.example"}),
+    ("", {"MEDIA_URL": "https://cdn.example/media/"}),
+    ("E001 E002 W003", {"MEDIA_ROOT": "", "MEDIA_URL": "/"}),
+    ("", {"MEDIA_ROOT": "{tmp}/none"}),  # the first upload makes it
+    ("E003", {"MEDIA_ROOT": "{tmp}/file"}),
+    ("E003", {"MEDIA_ROOT": "{tmp}/file/below"}),
+    ("W006", {"MEDIA_ROOT": "{tmp}/loop"}),
+    ("E004 W003", {"MEDIA_ROOT": "{tmp}/code"}),
+    ("E004 W003 W007", {"MEDIA_ROOT": "{tmp}"}),
+    ("E004 W003 W007", {"MEDIA_ROOT": "{tmp}/to_code"}),
+    # An app that is not below BASE_DIR.
+    ("E004", {"MEDIA_ROOT": os.path.dirname(django.__file__), "INSTALLED_APPS": [STATIC]}),
+    ("E006", {"STATIC_ROOT": "{tmp}/media"}),
+    ("E006", {"MEDIA_ROOT": "{tmp}/static/media"}),
+    ("", {"MEDIA_ROOT": "{tmp}/static media"}),
+    ("W007", {"STATIC_ROOT": "{tmp}/media/static"}),
+    ("", {"STATIC_ROOT": None}),
+    ("E007", {"STATIC_URL": "/media/"}),
+    ("E007", {"STATIC_URL": "/media/static/"}),
+    ("E007", {"STATIC_URL": "https://a.example/media/", "MEDIA_URL": "https://a.example/media/"}),
+    ("", {"STATIC_URL": "https://bucket.example/media/"}),
+    ("", {"STATIC_URL": None}),
+    ("", {"STATIC_URL": "/media-static/"}),
+    ("W009", {"MEDIA_URL": "/static/media/"}),
+    ("W009", {"STATIC_URL": "/"}),
+    ("W001", {"ASGI_APPLICATION": None}),
+    ("W002", {"ASGI_APPLICATION": None, "WSGI_APPLICATION": "site.wsgi.application"}),
+    ("", {"WSGI_APPLICATION": "site.wsgi.application"}),
+    ("W003", {"ASGI_APPLICATION": "no_such_module.application"}),
+    ("W003", {"ASGI_APPLICATION": "media_asgi.no_such_name"}),
+    ("W003", {"ASGI_APPLICATION": "no_dot"}),
+    ("W004", {"ASGI_APPLICATION": "tests.unit.test_checks.plain"}),
+    ("W005", {"DEBUG": True}),
+    ("W005", {"DEBUG": True, "INSTALLED_APPS": [STATIC]}),
+    ("W005", {"DEBUG": True, "INSTALLED_APPS": [STATIC, DAPHNE]}),
+    ("W005", {"DEBUG": True, "INSTALLED_APPS": [NOSTATIC, STATIC]}),
+    ("", {"DEBUG": True, "INSTALLED_APPS": [DAPHNE, STATIC]}),
+    ("", {"DEBUG": True, "INSTALLED_APPS": [NOSTATIC, DAPHNE, STATIC]}),
+    ("W010", {"MEDIA_URL": "media/", "FORCE_SCRIPT_NAME": "/app"}),
+    ("", {"MEDIA_URL": "media/"}),
+    ("", {"MEDIA_URL": "/app/media/", "FORCE_SCRIPT_NAME": "/app"}),
+    ("", {"MEDIA_URL": "https://cdn.example/media/", "FORCE_SCRIPT_NAME": "/app"}),
+    ("W012", {"WHITENOISE_ROOT": "{tmp}/media"}),
+    ("W012", {"MEDIA_ROOT": "{tmp}/media/below", "WHITENOISE_ROOT": "{tmp}/media"}),
+    ("", {"WHITENOISE_ROOT": "{tmp}/public"}),
+    ("", {"WHITENOISE_ROOT": None}),
+    ("W014", {"FILE_UPLOAD_PERMISSIONS": 644}),
+    ("W014", {"FILE_UPLOAD_DIRECTORY_PERMISSIONS": 0o644}),
+    ("", {"FILE_UPLOAD_PERMISSIONS": 0o600, "FILE_UPLOAD_DIRECTORY_PERMISSIONS": 0o700}),
+    ("", {"FILE_UPLOAD_PERMISSIONS": None}),
+    ("W015", {"STORAGES": storages()}),
+    ("W015", {"STORAGES": storages(BACKEND=FILES.replace("File", "filesystem.File"))}),
+    ("", {"STORAGES": storages(OPTIONS={"location": "{tmp}/media/below"})}),
+    ("", {"STORAGES": storages(BACKEND="no.such.module")}),  # is never imported
+    ("", {"STORAGES": {}}),
+    ("W016", {"STORAGES": {"default": {"BACKEND": SIGNED}}}),
+    ("W016", {"STORAGES": {"other": {"BACKEND": SIGNED, "OPTIONS": {"location": "{tmp}/media"}}}}),
+    ("", {"STORAGES": {"other": {"BACKEND": SIGNED, "OPTIONS": {"location": "{tmp}/private"}}}}),
+]
+
+
+@pytest.mark.parametrize(("expected", "changes"), SETTINGS, ids=str)
+def test_settings(project: Project, expected: str, changes: dict[str, Any]) -> None:
+    assert project.check(**changes) == set(expected.split())
+
+
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+@pytest.mark.parametrize(
+    ("expected", "engine", "name"),
+    [
+        ("E005", SQLITE, "{tmp}/media/db.sqlite3"),
+        ("E005", "django.contrib.gis.db.backends.spatialite", "{tmp}/media/below/db"),
+        ("E005", SQLITE, "media/db.sqlite3"),
+        ("", SQLITE, "{tmp}/db.sqlite3"),
+        ("", SQLITE, ":memory:"),
+        ("", SQLITE, "file:media/db?mode=memory"),
+        ("", "django.db.backends.postgresql", "media"),
+    ],
+)
+def test_database(
+    project: Project, monkeypatch: pytest.MonkeyPatch, expected: str, engine: str, name: str
+) -> None:
+    monkeypatch.chdir(project.folder)
+    changes = {"DATABASES": {"default": {"ENGINE": engine, "NAME": name}}}
+    assert project.check(**changes) == set(expected.split())
+    monkeypatch.chdir(project.media)
+    if name == ":memory:":
+        assert project.check(**changes) == set()
+
+
+@pytest.mark.parametrize(("secret", "expected"), [(".env", {"W008"}), (".git", {"W008"})])
+def test_secrets(project: Project, secret: str, expected: set[str]) -> None:
+    (project.media / "below").mkdir()
+    (project.media / "below" / secret).touch()
+    assert project.check() == set()  # no tree of uploads is walked
+    (project.media / secret).symlink_to("nowhere")
+    assert project.check() == expected
+
+
+OTHER = 'Location(url="/other/", root="{tmp}/other"'
+LOCATIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("", f"Location.media(), {OTHER})", {}),
+    # MEDIA_ROOT and MEDIA_URL count only where they are served.
+    ("", f"{OTHER})", {"MEDIA_ROOT": "", "MEDIA_URL": ""}),
+    ("W015", f"{OTHER})", {}),
+    ("", 'Location.storage("default")', {"STORAGES": storages(OPTIONS={"base_url": "/files/"})}),
+    ("E003", 'Location.media(), Location(url="/other/", root="{tmp}/file")', {}),
+    ("E003", 'Location.media(), Location(url="/o/", root="{tmp}/file", access="internal")', {}),
+    # Static files by a location of their own.
+    ("", 'Location.media(), Location(url="/static/", root="{tmp}/static")', {}),
+    ("", 'Location.media(), Location(url="/static/", root="{tmp}/x")', {"STATIC_ROOT": None}),
+    (
+        "",
+        'Location.media(), Location(url="/media/static/", root="{tmp}/static")',
+        {"STATIC_URL": "/media/static/"},
+    ),
+    ("E007", 'Location.media(), Location(url="/a/", root="{tmp}/x")', {"STATIC_URL": "/a/static/"}),
+    (
+        "",
+        'Location.media(), Location(url="/a/", root="{tmp}/x", access="internal")',
+        {"STATIC_URL": "/a/static/"},
+    ),
+    ("", "Location.media(fallthrough=True)", {"STATIC_URL": "/media/static/"}),
+    # Guarded, and public all the same.
+    ("W013", 'Location.media(), Location(url="/p/", root="{tmp}/media", access="internal")', {}),
+    ("W013", 'Location.media(), Location(url="/p/", root="{tmp}/media", access="signed")', {}),
+    ("W013", f'Location.media(), {OTHER}, access="signed")', {"WHITENOISE_ROOT": "{tmp}/other"}),
+    (
+        "W013",
+        'Location.media(), Location(url="/p/", root="{tmp}/static/p", access=lambda *_: True)',
+        {},
+    ),
+    ("", 'Location.media(), Location(url="/p/", root="{tmp}/media/p", access="internal")', {}),
+    ("", 'Location.media(), Location(url="/p/", root="{tmp}/private", access="internal")', {}),
+    ("", 'Location.media(access="signed")', {"STORAGES": {"default": {"BACKEND": SIGNED}}}),
+    ("", 'Location.storage("default")', {"STORAGES": {"default": {"BACKEND": SIGNED}}}),
+    (
+        "",
+        'Location.media(), Location(url="/p/", root="{tmp}/media/p", access="signed")',
+        {"STORAGES": {"x": {"BACKEND": SIGNED, "OPTIONS": {"location": "{tmp}/media/p"}}}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("expected", "locations", "changes"), LOCATIONS, ids=str)
+def test_locations(
+    project: Project, expected: str, locations: str, changes: dict[str, Any]
+) -> None:
+    project.write(", " + locations)
+    assert project.check(**changes) == set(expected.split())
+
+
+def decorated(app: Any) -> Any:
+    @wraps(app)
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    return application
+
+
+def closing_over(app: Any) -> Any:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    return application
+
+
+class Wrapper:
+    def __init__(self, name: str, app: Any) -> None:
+        setattr(self, name, app)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+
+class Slotted:
+    __slots__ = ("app",)
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+
+def starlette(app: Any) -> Any:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    return Starlette(routes=[Mount("/", app)])
+
+
+def circular(app: Any) -> Any:
+    outer = Wrapper("app", Wrapper("app", app))
+    outer.app.inner = outer  # type: ignore[attr-defined]
+    return outer
+
+
+COMPOSITIONS: dict[str, Callable[[Any], Any]] = {
+    "outermost": lambda app: app,
+    "in a router's http": lambda app: ProtocolTypeRouter({"websocket": plain, "http": app}),
+    "in a URLRouter": lambda app: ProtocolTypeRouter({"http": URLRouter([re_path("", app)])}),
+    "behind .app": partial(Wrapper, "app"),
+    "behind .application": partial(Wrapper, "application"),
+    "behind .inner": lambda app: Wrapper("app", Wrapper("inner", app)),
+    "behind slots": Slotted,
+    "behind a method": lambda app: Slotted(app).handle,
+    "behind a decorator": decorated,
+    "behind a closure": closing_over,
+    "behind a partial": lambda app: partial(plain, app),
+    "in Starlette": starlette,
+    "in a circle": circular,
+}
+
+
+@pytest.mark.parametrize("compose", COMPOSITIONS.values(), ids=COMPOSITIONS)
+def test_compositions(
+    project: Project, monkeypatch: pytest.MonkeyPatch, compose: Callable[[Any], Any]
+) -> None:
+    # The root that doesn't exist tells that it is this very middleware that was found.
+    middleware = MediaMiddleware(plain, Location(url="/o/", root=project.folder / "file"))
+    module = sys.modules[__name__]
+    monkeypatch.setattr(module, "composed", compose(middleware), raising=False)
+    name = f"{__name__}.composed"
+    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == {"E003"}
+    monkeypatch.setattr(module, "composed", compose(plain))
+    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == {"W004"}
+
+
+def test_one_middleware_around_another(project: Project) -> None:
+    inner = 'Location(url="/a/", root="{tmp}/media"), Location(url="/b/", root="{tmp}/loop")'
+    outer = 'application = MediaMiddleware(application, Location(url="/c/", root="{tmp}/file"))'
+    project.write(f", {inner}", WRAPPED + outer)
+    assert project.check() == {"W006", "E003"}
+
+
+def test_function_that_calls_a_variable_of_its_module(project: Project) -> None:
+    dispatch = """
+media = application
+async def application(scope, receive, send):
+    await (media if scope["type"] == "http" else None)(scope, receive, send)
+"""
+    project.write(code=WRAPPED + dispatch)
+    assert project.check(MEDIA_ROOT="{tmp}/file") == {"E003"}
+
+
+def static_urls() -> list[Any]:
+    with override_settings(DEBUG=True):
+        return static("/media/", document_root=settings.MEDIA_ROOT)
+
+
+def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(view)
+    def inner(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    return inner
+
+
+def view(request: Any) -> None: ...
+
+
+URLCONFS: list[tuple[str, Callable[[], list[Any]]]] = [
+    ("W011", static_urls),
+    ("W011", lambda: [path("media/<path:path>", serve)]),
+    ("W011", lambda: [re_path("^media/(?P<path>.*)$", guarded(serve))]),
+    ("W011", lambda: [path("media/<path:path>", partial(serve, document_root="/x"))]),
+    ("W011", lambda: [path("", view), path("media/", include([path("<path:path>", serve)]))]),
+    ("W011", lambda: [path("", include([path("", include(static_urls()))]))]),
+    ("W011", lambda: i18n_patterns(path("x/<path:path>", serve, {"document_root": MEDIA()}))),
+    # Under another URL, but these files.
+    ("W011", lambda: [path("old/<path:path>", serve, {"document_root": MEDIA()})]),
+    ("W011", lambda: [path("old/<path:path>", serve, {"document_root": MEDIA().parent})]),
+    ("", lambda: [path("docs/<path:path>", serve, {"document_root": MEDIA() / "docs"})]),
+    ("", lambda: [path("docs/<path:path>", serve, {"document_root": None})]),
+    ("", lambda: [path("media/<path:path>", view)]),
+    ("", lambda: [path("media.css", view), ("not", "a pattern")]),
+]
+
+
+def MEDIA() -> Path:  # noqa: N802
+    return Path(settings.MEDIA_ROOT)
+
+
+@pytest.mark.parametrize(("expected", "urls"), URLCONFS)
+def test_urlconf(project: Project, expected: str, urls: Callable[[], list[Any]]) -> None:
+    with override_settings(MEDIA_ROOT=project.media):
+        urlconf = tuple(urls())
+    assert project.check(ROOT_URLCONF=urlconf) == set(expected.split())
+
+
+def test_urlconf_under_a_script_name(project: Project) -> None:
+    urlconf = (path("media/<path:path>", serve),)
+    changes = {"FORCE_SCRIPT_NAME": "/app", "MEDIA_URL": "/app/media/"}
+    assert project.check(ROOT_URLCONF=urlconf, **changes) == {"W011"}
+
+
+def test_urlconf_below_an_internal_location(project: Project) -> None:
+    """Its URLs go to the application, whose view would give the files to anyone."""
+    internal = 'Location(url="/private/", root="{tmp}/media/private", access="internal")'
+    project.write(f", Location.media(), {internal}")
+    urlconf = (path("private/<path:path>", serve),)
+    assert project.check(ROOT_URLCONF=urlconf) == {"W011"}
+
+
+DEPLOYMENT: list[tuple[str, int, dict[str, Any]]] = [
+    ("", 0o755, {}),
+    ("", 0o775, {}),
+    ("W017", 0o755, {"MEDIA_ROOT": "{tmp}/none"}),
+    ("W018", 0o757, {}),
+    ("W018", 0o777, {}),
+    ("W018", 0o1777, {}),
+    ("", 0o755, {"MEDIA_ROOT": "{tmp}/file"}),  # said without --deploy
+    ("", 0o755, {"MEDIA_ROOT": "{tmp}/loop"}),
+    ("", 0o755, {"MEDIA_ROOT": ""}),
+    ("W019", 0o755, {"DEBUG": True, "MIDDLEWARE": ["whitenoise.middleware.WhiteNoiseMiddleware"]}),
+    (
+        "W019",
+        0o755,
+        {
+            "WHITENOISE_AUTOREFRESH": True,
+            "MIDDLEWARE": ["whitenoise.middleware.WhiteNoiseMiddleware"],
+        },
+    ),
+    (
+        "",
+        0o755,
+        {
+            "DEBUG": True,
+            "WHITENOISE_AUTOREFRESH": False,
+            "MIDDLEWARE": ["whitenoise.middleware.WhiteNoiseMiddleware"],
+        },
+    ),
+    ("", 0o755, {"DEBUG": True}),
+    ("W020", 0o755, {"FILE_UPLOAD_PERMISSIONS": None}),
+]
+
+
+@pytest.mark.parametrize(("expected", "mode", "changes"), DEPLOYMENT, ids=str)
+def test_deployment(project: Project, expected: str, mode: int, changes: dict[str, Any]) -> None:
+    project.media.chmod(mode)
+    assert project.check(deploy=True, **changes) == set(expected.split())
+
+
+def message(project: Project, name: str) -> str:
+    with override_settings(
+        ASGI_APPLICATION=name, MEDIA_ROOT=project.media, MEDIA_URL="/m/", ROOT_URLCONF=()
+    ):
+        (found,) = check_project(None)
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("raise SystemExit('no key')", "SystemExit: no key"),
+        ("1/0", "ZeroDivisionError: division by zero"),
+        ("def", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_error_of_the_application(project: Project, code: str, text: str) -> None:
+    project.write(code=code)
+    found = message(project, f"{project.module}.application")
+    assert found.startswith(f"?: (media_asgi.W003) ASGI_APPLICATION ({project.module}.")
+    assert text in found
+
+
+def test_application_that_runs_the_checks(project: Project) -> None:
+    """Some projects migrate at import, and every command runs the checks first."""
+    again = "from media_asgi.checks import *\nassert check_project(None) == []\n"
+    project.write(code=again + "assert check_deployment(None) == []\n" + WRAPPED)
+    assert project.check() == set()
+
+
+def test_warnings_of_the_application(project: Project) -> None:
+    """WhiteNoise warns of a STATIC_ROOT that isn't there yet; it is no matter for each command."""
+    project.write(code="import warnings; warnings.warn('no folder')" + WRAPPED)
+    assert project.check() == set()
+
+
+def test_application_leaves_logging_alone(project: Project) -> None:
+    """get_asgi_application() calls setup() again, which by itself would disable this logger."""
+    logger = logging.getLogger(f"made before {project.module}")
+    configuration = {"version": 1, "disable_existing_loggers": True, "root": {"level": "INFO"}}
+    project.write(code=WRAPPED + "import django; django.setup()")
+    level = logging.getLogger().level
+    assert project.check(LOGGING=configuration) == set()
+    assert not logger.disabled
+    assert logging.getLogger().level == level
+    assert settings.LOGGING_CONFIG == "logging.config.dictConfig"
+
+
+def test_every_check_has_been_seen() -> None:
+    seen = {
+        key
+        for expected, *_ in [*SETTINGS, *LOCATIONS, *URLCONFS, *DEPLOYMENT]
+        for key in expected.split()
+    }
+    assert seen | {"E005", "W008"} == set(CHECKS)
+
+
+def test_table() -> None:
+    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 8)] + [f"W{n:03}" for n in range(1, 21)]
+    for check in CHECKS.values():
+        names = {name for _, name, *_ in string.Formatter().parse(check.sentence) if name}
+        assert re.fullmatch(r".*[.}]", check.sentence)
+        assert all(name.isidentifier() for name in names)
+
+
+# As a project has it: "media_asgi" in INSTALLED_APPS, and manage.py in a process of its own.
+
+SITE = ROOT / "tests" / "site"
+PYTHON = [sys.executable, "-W", "error"]
+
+
+def manage(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
+    """Without root's right to read everything, where that is who runs the tests."""
+    before = []
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        assert setpriv
+        before = [setpriv, "--bounding-set", "-dac_override,-dac_read_search"]
+    done = subprocess.run(
+        [*before, *PYTHON, "manage.py", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Path:
+    """A project from ``startproject``, with the line in asgi.py, and its settings."""
+    command = [sys.executable, "-m", "django", "startproject", "mysite", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=60)
+    asgi = tmp_path / "mysite" / "asgi.py"
+    asgi.write_text(
+        asgi.read_text() + "from media_asgi import MediaMiddleware\n"
+        "application = MediaMiddleware(application)\n"
+    )
+    with open(tmp_path / "mysite" / "settings.py", "a") as more:
+        more.write(
+            'INSTALLED_APPS += ["media_asgi"]\n'
+            'ASGI_APPLICATION = "mysite.asgi.application"\n'
+            'MEDIA_URL = "media/"\n'
+            'MEDIA_ROOT = BASE_DIR / "media"\n'
+        )
+    return tmp_path
+
+
+def append(project: Path, text: str) -> None:
+    with open(project / "mysite" / "settings.py", "a") as more:
+        more.write(text)
+
+
+def found(output: str) -> list[str]:
+    return re.findall(r"media_asgi\.([EW]\d{3})", output)
+
+
+def test_manage_py_check_deploy(started: Path) -> None:
+    status, output = manage(started, "check", "--deploy")
+    assert status == 0, output
+    assert found(output) == ["W005", "W017"]
+    assert "HINT: Create or mount it." in output
+    (started / "media").mkdir()
+    append(started, 'DEBUG = False\nSILENCED_SYSTEM_CHECKS = ["media_asgi.W018"]\n')
+    (started / "media").chmod(0o777)
+    status, output = manage(started, "check", "--deploy", "--tag", "media_asgi")
+    assert (status, output) == (0, "System check identified no issues (1 silenced).\n")
+    append(started, "MEDIA_ROOT = BASE_DIR\n")
+    status, output = manage(started, "check", "--tag", "media_asgi")
+    assert status == 1
+    assert found(output) == ["E004", "E005", "W003"]
+    assert f"({started}/mysite), which would be served" in output
+
+
+def test_manage_py_check_as_startproject_leaves_it(started: Path) -> None:
+    """The app alone is not enough, and each thing that is missing is named."""
+    text = (started / "mysite" / "settings.py").read_text()
+    (started / "mysite" / "settings.py").write_text(text.partition("ASGI_APPLICATION")[0])
+    status, output = manage(started, "check")
+    assert status == 1
+    assert sorted(found(output)) == ["E001", "E002", "W002", "W005"]
+    assert 'Set ASGI_APPLICATION = "mysite.asgi.application"' in output
+
+
+def test_unreadable_folder(started: Path) -> None:
+    append(started, "DEBUG = False\n")
+    media = started / "media"
+    media.mkdir()
+    for mode in (0o000, 0o300, 0o600):
+        media.chmod(mode)
+        status, output = manage(started, "check")
+        assert status == 0
+        assert found(output) == ["W006"]
+        assert "can't be read: Permission denied." in output
+    media.chmod(stat.S_IRWXU)
+
+
+def test_demonstration_site(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    env = {"SITE_DATA": str(tmp_path), "SITE_HTTPS": "1"}
+    status, output = manage(SITE, "check", "--deploy", **env)
+    assert (status, output) == (0, "System check identified no issues (0 silenced).\n")
+    status, output = manage(SITE, "check", "--list-tags", **env)
+    assert "media_asgi" in output.split()
+
+
+def test_registered_once() -> None:
+    with override_settings(INSTALLED_APPS=["media_asgi"]):
+        messages = run_checks(tags=["media_asgi"])
+    assert {message.id for message in messages} == {
+        f"media_asgi.{x}" for x in ("E001", "E002", "W001")
+    }
+    assert len(messages) == 3
