@@ -88,29 +88,31 @@ class MediaMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            if (
-                scope["path"].startswith(self._prefixes)
-                or scope.get("root_path")
-                or self._script_name
-            ):
-                path = paths.request_path(scope)
-                mount = (self._script_name or scope.get("root_path") or "").rstrip("/")
+            path = scope["path"]
+            mount = self._script_name or scope.get("root_path")
+            if mount or path.startswith(self._prefixes):
+                if "\ufffd" in path:
+                    path = paths.request_path(scope)
+                mount = mount.rstrip("/") if mount else ""
                 found = self._locate(path, mount)
                 if found is not None and found[0].location.access != "internal":
                     served, rest = found
-                    if not isinstance(headers := scope.get("headers"), list | tuple):
+                    headers = scope.get("headers")
+                    if type(headers) is not list and type(headers) is not tuple:
                         # Any iterable will do, but it is read more than once.
                         scope = {**scope, "headers": [*(headers or ())]}
-                    urls = [served.prefix + rest]
-                    # The same file's other URL, as long as it is the same file's by itself.
-                    if mount and self._locate(mount + urls[0], mount) == found:
-                        urls.append(mount + urls[0])
-                    await served(self._ask, rest, urls, scope, receive, send)
+                    urls = self._urls(found, mount) if mount else (served.prefix + rest,)
+                    await served.serve(self._ask, rest, urls, scope, receive, send)
                     return
             if self._internal:
                 await self._ask(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    def _urls(self, found: tuple[Served, str], mount: str) -> tuple[str, ...]:
+        """The paths under which a file beneath a mount point is known, and no other file is."""
+        url = found[0].prefix + found[1]
+        return (url, mount + url) if self._locate(mount + url, mount) == found else (url,)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, which may hand over a file for an answer."""
@@ -157,11 +159,9 @@ class MediaMiddleware:
         project wrote it there. So the path counts as it is, with the mount point before it, and
         without.
         """
-        readings = [path]
+        readings: tuple[str, ...] = (path,)
         if mount:
-            readings.append(mount + path)
-            if path.startswith(mount + "/"):
-                readings.append(path[len(mount) :])
+            readings += (mount + path, path.removeprefix(mount))
         for served in self._served:
             for reading in readings:
                 if reading.startswith(served.prefix):

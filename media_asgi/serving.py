@@ -117,7 +117,7 @@ class Served:
             tuple[str, bool], tuple[tuple[int, ...], Representation, Response]
         ] = {}
 
-    async def __call__(
+    async def serve(
         self,
         app: Application,
         path: str,
