@@ -170,16 +170,19 @@ class MediaMiddleware:
 
 
 def _guarded(location: Location, others: Sequence[Location]) -> tuple[str, ...]:
-    """The roots beneath this one whose files are not for whoever may see this one's."""
+    """The folders whose files are another location's, and not for whoever may see this one's."""
     if location.access == "internal":
         return ()
-    root = os.path.realpath(location.folder) + os.sep
-    return tuple(
-        other.folder
-        for other in others
-        if other.access not in ("public", location.access)
-        and os.path.realpath(other.folder).startswith(root)
-    )
+    root = os.path.realpath(location.folder)
+    guarded = []
+    for other in others:
+        if other.is_public or (other.access == location.access == "signed"):
+            continue
+        folder = os.path.realpath(other.folder)
+        # Links are followed out of the root only where that is asked for.
+        if folder != root and (location.follow_symlinks or folder.startswith(root + os.sep)):
+            guarded.append(other.folder)
+    return tuple(guarded)
 
 
 def _check_number(name: str, value: object, *kinds: type) -> None:

@@ -157,8 +157,7 @@ class Served:
                 return
             answer = self._error(status, method, headers, secure=secure)
         if self._origins is not None:
-            more = cors.headers(self._origins, fields)
-            answer = answer._replace(headers=[*answer.headers, *more])
+            answer = self._for_origin(answer, fields)
         await self._send(answer, file, scope, receive, send, secure=secure)
 
     async def hand_over(
@@ -176,6 +175,8 @@ class Served:
         )
         file: File | None = None
         try:
+            if fields:
+                self._check_request(method, fields)
             path, file = await self._open_first(readings)
             answer = self._answer(file, path, method, fields, changes, secure=False)
             merged = handoff.merged(headers, answer.headers, answer.status)
@@ -194,6 +195,8 @@ class Served:
                     error,
                 )
             answer = self._error(status, method, more, secure=False)
+        if self._origins is not None:
+            answer = self._for_origin(answer, fields)
         await self._send(answer, file, scope, receive, send, secure=False)
 
     async def _open_first(self, readings: list[str]) -> tuple[str, File]:
@@ -323,6 +326,11 @@ class Served:
         if self.location.sandbox and not is_passive(type_.decode("latin-1")):
             headers.append((b"content-security-policy", SANDBOX))
         return overlaid(headers, self.location.headers_for(path))
+
+    def _for_origin(self, answer: Response, fields: Mapping[bytes, bytes]) -> Response:
+        assert self._origins is not None
+        more = cors.headers(self._origins, fields)
+        return answer._replace(headers=[*answer.headers, *more])
 
     def _failed(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
         """Status and headers that say what went wrong; the log says the rest."""
