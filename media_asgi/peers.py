@@ -7,6 +7,7 @@ Whether a client takes anything at all is known to the socket alone, whichever s
 """
 
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
@@ -14,6 +15,13 @@ import struct
 import sys
 from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+_INT = struct.Struct("=i")
+_NO_INT = bytes(_INT.size)
 
 # linux/tcp.h: struct tcp_info has tcpi_bytes_acked, a u64, at this offset (since Linux 4.1).
 _BYTES_ACKED = 120
@@ -93,11 +101,10 @@ def taken(peer: socket.socket) -> int:
 
 
 def waiting(peer: socket.socket) -> int:
-    """Bytes that the kernel holds for the peer, on Linux."""
-    import fcntl
-    import termios
-
-    return int(struct.unpack("=i", fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
+    """Bytes that the kernel holds for the peer. Raises ``OSError`` where it doesn't tell."""
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return _INT.unpack(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, _NO_INT))[0]  # type: ignore[no-any-return]
 
 
 def _address(pair: Any) -> tuple[Any, int]:
