@@ -1,7 +1,7 @@
 """What serving media costs: this package beside its peers, nginx, and the floor under them all.
 
     uv run --group bench python -m benchmarks              everything, about an hour and a half
-    uv run --group bench python -m benchmarks --quick      everything, some minutes: does it work?
+    uv run --group bench python -m benchmarks --quick      everything, ten minutes: does it work?
     uv run --group bench python -m benchmarks http --help  one part, and what it can be told
 
 The parts, each a module of that name:

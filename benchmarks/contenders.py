@@ -52,12 +52,19 @@ def django_view(app: Application, root: Path) -> Application:
 
 def floor(app: Application, root: Path) -> Application:
     """The same bytes from memory in one message, made once for each URL and condition."""
-    held: dict[tuple[str, bytes | None], tuple[Message, Message] | None] = {}
+    held: dict[tuple[str, bytes | None], tuple[Message, Message]] = {}
 
     def hold(url: str, name: bytes | None, condition: bytes | None) -> None:
         path = root / url.removeprefix("/media/")
         if not path.is_file():
-            held[url, condition] = None
+            held[url, condition] = (
+                {
+                    "type": "http.response.start",
+                    "status": 404,
+                    "headers": [(b"content-length", b"0")],
+                },
+                {"type": "http.response.body", "body": b""},
+            )
             return
         stat, body = path.stat(), path.read_bytes()
         headers = [
@@ -92,11 +99,9 @@ def floor(app: Application, root: Path) -> Application:
         url = scope["path"]
         if (url, condition) not in held:
             hold(url, name, condition)
-        messages = held[url, condition]
-        if messages is None:
-            return await app(scope, receive, send)
-        await send(messages[0])
-        return await send(messages[1])
+        start, body = held[url, condition]
+        await send(start)
+        return await send(body)
 
     return application
 

@@ -22,6 +22,8 @@ from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import SERVERS, NotStartedError, Running, serving
 
+QUICK = "1KiB 206 10MiB"
+
 
 @dataclass(frozen=True)
 class Round:
@@ -150,7 +152,7 @@ def available(contenders: list[str]) -> list[str]:
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--server", nargs="+", choices=SERVERS, default=list(SERVERS))
-    parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--case", nargs="+", choices=CASES, help=f"all; --quick: {QUICK}")
     parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument(
         "--connections", nargs="+", type=int, help="instead of the numbers that each case names"
@@ -166,7 +168,8 @@ def run(arguments: Namespace) -> bool:
     rounds = arguments.rounds or (2 if arguments.quick else 5)
     seconds = arguments.seconds or 1.0
     contenders = available(arguments.contender)
-    cases = [CASES[name] for name in arguments.case]
+    chosen = arguments.case or (QUICK.split() if arguments.quick else CASES)
+    cases = [CASES[name] for name in chosen]
     numbers = {
         case.name: arguments.connections or case.connections[: 1 if arguments.quick else None]
         for case in cases

@@ -55,13 +55,8 @@ def measure(server: str, contender: str, clients: int, files: Media, seconds: fl
             load.verified(running.port, small, files)
         running.processes.settle()
         stall = Stall(server, contender, clients, running.processes.rss(), [], [], "")
-        with contextlib.ExitStack() as stack:
-            request = f"GET /media/{path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-            begin = time.monotonic()
-            for _ in range(clients):
-                client = stack.enter_context(socket.create_connection((HOST, running.port), 10))
-                client.sendall(request)
-            stack.enter_context(probing(running, stall.probes))
+        begin = time.monotonic()
+        with stalling(running, path, clients), probing(running, stall.probes):
             while (now := time.monotonic() - begin) < seconds and not running.killed:
                 if rss := running.processes.rss():
                     stall.samples.append((now, rss))
@@ -70,6 +65,33 @@ def measure(server: str, contender: str, clients: int, files: Media, seconds: fl
             if not stall.killed and running.popen.poll() is not None:
                 stall.killed = "it ended by itself"
     return stall
+
+
+@contextlib.contextmanager
+def stalling(running: Running, path: str, clients: int) -> Iterator[None]:
+    """So many clients, who ask as fast as the server lets them in."""
+    request = f"GET /media/{path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+    sockets: list[socket.socket] = []
+    end = threading.Event()
+
+    def ask() -> None:
+        while len(sockets) < clients and not end.is_set():
+            try:
+                client = socket.create_connection((HOST, running.port), 10)
+                sockets.append(client)
+                client.sendall(request)
+            except OSError:  # killed, or too busy to accept
+                end.wait(0.1)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        for client in sockets:
+            client.close()
 
 
 @contextlib.contextmanager
