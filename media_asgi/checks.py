@@ -27,7 +27,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.module_loading import import_string
 from django.views.static import serve
 
-from .location import Location, _project_folders
+from .location import Location, project_folders
 from .middleware import MediaMiddleware
 
 
@@ -331,7 +331,7 @@ def _parts(application: object) -> Iterator[object]:
             yield from variables.globals.values()
     if isinstance(application, functools.partial):
         yield from (application.func, *application.args, *application.keywords.values())
-    for name in ("app", "application", "inner", "router", "__wrapped__"):
+    for name in ("app", "application", "inner", "__wrapped__"):
         yield getattr(application, name, None)
     mapping = getattr(application, "application_mapping", None)
     if isinstance(mapping, Mapping):  # Channels' ProtocolTypeRouter
@@ -374,12 +374,11 @@ def _folder(served: _Served) -> Iterator[CheckMessage]:
         pass  # the first upload creates it
     except NotADirectoryError:
         yield _message("E003", root=root)
-        return
     except OSError as error:
         yield _message("W006", root=root, error=error.strerror)
     if served.access == "internal":
         return  # what is handed over is the application's own choice
-    code = [*_project_folders(), *(config.path for config in apps.get_app_configs())]
+    code = [*project_folders(), *(config.path for config in apps.get_app_configs())]
     for path in code:
         if _is_in(path, folder):
             yield _message("E004", root=root, code=path)
@@ -465,7 +464,7 @@ def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
 
 
 def _patterns(served: list[_Served]) -> Iterator[CheckMessage]:
-    if not served or not getattr(settings, "ROOT_URLCONF", None):
+    if not getattr(settings, "ROOT_URLCONF", None):
         return
     script = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
     for one in served:

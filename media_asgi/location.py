@@ -25,6 +25,7 @@ FOREVER = "max-age=31536000, immutable"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: visible characters, with spaces and tabs between them. No CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
+_SHARED = re.compile(r"\b(?:public|s-maxage)\b", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[\x21-\x29\x2b\x2d\x2e\x30-\x40\x5b-\x7e]+")
@@ -119,6 +120,12 @@ class Location:
         self._check_access()
         if self.cache_control is not None and not callable(self.cache_control):
             check_header("cache-control", self.cache_control, self._option("cache_control"))
+            if not self.is_public and _SHARED.search(self.cache_control):
+                raise ImproperlyConfigured(
+                    f"{self._option('cache_control')} is {self.cache_control!r}, with which a "
+                    "shared cache gives the files to anyone, whatever access says. Leave it out, "
+                    "or give one with 'private'."
+                )
         if self.immutable is not None:
             try:
                 pattern = re.compile(self.immutable)
@@ -369,7 +376,7 @@ def _folder(root: str | os.PathLike[str], url: str) -> str:
     # realpath, so that a link to the project's own folder is seen; the root as given is what is
     # opened, so that a link may be turned to another folder while the server runs.
     resolved = os.path.realpath(path)
-    for code in _project_folders():
+    for code in project_folders():
         if code == resolved or code.startswith(resolved.rstrip(os.sep) + os.sep):
             raise ImproperlyConfigured(
                 f"root of the location {url!r} is {path!r}, which holds the project's own code "
@@ -379,7 +386,7 @@ def _folder(root: str | os.PathLike[str], url: str) -> str:
     return os.path.abspath(path)
 
 
-def _project_folders() -> list[str]:
+def project_folders() -> list[str]:
     """Where the project's own code is: its settings module, and ``BASE_DIR`` as Django lays it."""
     folders = []
     module = sys.modules.get(str(django_setting("SETTINGS_MODULE")))

@@ -112,7 +112,8 @@ class MediaMiddleware:
     def _urls(self, found: tuple[Served, str], mount: str) -> tuple[str, ...]:
         """The paths under which a file beneath a mount point is known, and no other file is."""
         url = found[0].prefix + found[1]
-        return (url, mount + url) if self._locate(mount + url, mount) == found else (url,)
+        others = {mount + url, url.removeprefix(mount)} - {url}
+        return (url, *(other for other in others if self._locate(other, mount) == found))
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, which may hand over a file for an answer."""

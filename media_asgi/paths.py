@@ -43,7 +43,10 @@ def request_path(scope: MutableMapping[str, Any]) -> str:
         # Some servers leave the query string on raw_path.
         decoded = unquote_to_bytes(raw.partition(b"?")[0])
         if decoded.decode("utf-8", "replace") == path:
-            return os.fsdecode(decoded)
+            try:
+                return os.fsdecode(decoded)
+            except UnicodeDecodeError:  # Windows, whose names are text
+                return path
     return path
 
 
