@@ -1,0 +1,319 @@
+"""Uploads as Chromium meets them: none runs in the site's origin, and all that should shows."""
+
+import contextlib
+import io
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import av
+import pytest
+from PIL import Image
+from playwright.sync_api import Error, Page, sync_playwright
+
+from ..client import Connection
+from ..servers import Server
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COOKIE = "session=of-the-site"
+
+# Tells where it ran, in whose origin, and with what cookie.
+SCRIPT = "fetch('/tell?'+encodeURIComponent('{name} '+self.origin+' '+document.cookie))"
+HTML = "<!doctype html><title>-</title><p>text</p><script>{script}</script>"
+XHTML = (
+    '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>-</title></head>'
+    "<body><script>{script}</script></body></html>"
+)
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><style>'
+    "rect {{ fill: rgb(0, 128, 0) }}</style><rect width='20' height='20'/>"
+    "<script>{script}</script></svg>"
+)
+XSLT = (
+    '<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">'
+    '<xsl:template match="/">' + XHTML + "</xsl:template></xsl:stylesheet>"
+)
+XML = '<?xml version="1.0"?><?xml-stylesheet type="text/xsl" href="{name}.xsl"?><a/>'
+RSS = '<rss version="2.0"><channel><title>-</title>' + XHTML + "</channel></rss>"
+MHTML = (
+    "From: <a>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/related; boundary=b\r\n\r\n"
+    "--b\r\nContent-Type: text/html\r\nContent-Location: http://127.0.0.1/\r\n\r\n"
+    + HTML
+    + "\r\n--b--\r\n"
+)
+MIXED = "--b\r\nContent-Type: text/html\r\n\r\n" + HTML + "\r\n--b--\r\n"
+
+# Endings with what a browser may take such a file for.
+ACTIVE = {
+    ".html": HTML,
+    ".htm": HTML,
+    ".xhtml": XHTML,
+    ".xht": XHTML,
+    ".svg": SVG,
+    ".xml": XHTML,
+    ".styled.xml": XML,
+    ".xsl": XSLT,
+    ".xslt": XHTML,
+    ".rdf": XHTML,
+    ".rss": RSS,
+    ".atom": RSS,
+    ".wsdl": XHTML,
+    ".mht": MHTML,
+    ".mhtml": MHTML,
+    ".eml": MHTML,
+    ".mpd": XHTML,
+    ".gpx": XHTML,
+    ".kml": XHTML,
+    ".xspf": XHTML,
+    ".mml": XHTML,
+    ".xul": XHTML,
+    ".js": HTML,
+    ".mjs": HTML,
+    ".shtml": HTML,
+    ".hta": HTML,
+    ".htc": HTML,
+    ".php": HTML,
+    ".swf": HTML,
+    ".wasm": HTML,
+    ".jar": HTML,
+    ".multipart": MIXED,
+}
+# Endings of what is sure to run nothing, with a page in it all the same.
+PASSIVE = {
+    "": HTML,
+    ".txt": HTML,
+    ".unknown": HTML,
+    ".html.gz": HTML,
+    ".svgz": SVG,
+    ".json": HTML,
+    ".css": HTML,
+    ".csv": HTML,
+    ".md": HTML,
+    ".ics": HTML,
+    ".vcf": HTML,
+    ".vtt": HTML,
+    ".png": HTML,
+    ".gif": "GIF89a/*" + HTML,
+    ".jpg": HTML,
+    ".webp": SVG,
+    ".mp4": HTML,
+    ".mp3": HTML,
+    ".pdf": HTML,
+    ".zip": HTML,
+    ".woff2": HTML,
+}
+
+
+class Site:
+    def __init__(self, server: Server, page: Page, root: Path) -> None:
+        self.server = server
+        self.page = page
+        self.root = root
+        self.origin = f"http://127.0.0.1:{server.port}"
+
+    def open(self, path: str) -> None:
+        # A file that is downloaded instead is an error to Playwright.
+        with contextlib.suppress(Error):
+            self.page.goto(self.origin + path, wait_until="load", timeout=10_000)
+
+    def page_with(self, html: str) -> None:
+        self.page.goto(f"{self.origin}/page?{quote(html)}")
+
+    def told(self) -> list[str]:
+        with Connection(self.server) as client:
+            told: list[str] = json.loads(client.get("/told").body)
+        return told
+
+    def wait_for(self, *names: str) -> list[str]:
+        """What was told, when each of these names has told something."""
+        deadline = time.monotonic() + 10
+        while True:
+            told = self.told()
+            if all(any(line.startswith(name + " ") for line in told) for name in names):
+                return told
+            if time.monotonic() > deadline:
+                return told
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("uploads")
+    with contextlib.ExitStack() as stack:
+        env = {"UPLOADS": str(root)}
+        server = stack.enter_context(Server("daphne", "tests.security.apps:application", env=env))
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=ARGUMENTS
+        )
+        stack.callback(browser.close)
+        site = Site(server, browser.pages[0], root)
+        for ending, template in (ACTIVE | PASSIVE).items():
+            name = f"file{ending}"
+            text = template.format(script=SCRIPT.format(name="{name}"), name=name)
+            (root / name).write_text(text.replace("{name}", name))
+        script = SCRIPT.format(name="file.styled.xml")
+        (root / "file.styled.xml.xsl").write_text(XSLT.format(script=script))
+        (root / "worker.js").write_text("self.addEventListener('fetch', () => {});")
+        site.page_with("")
+        assert site.page.evaluate("document.cookie") == COOKIE
+        yield site
+
+
+def test_no_upload_runs_as_a_page(site: Site) -> None:
+    names = [f"file{ending}" for ending in ACTIVE | PASSIVE]
+    for name in names:
+        site.open(f"/media/{name}")
+    frames = "".join(
+        f'<iframe src="/media/{name}"></iframe><object data="/media/{name}"></object>'
+        f'<embed src="/media/{name}">'
+        for name in names
+        if name.endswith(("html", ".xht", ".svg", ".xml"))
+    )
+    site.page_with(frames)
+    # The control: the same server, the same files, no sandbox.
+    run = ["file.html", "file.htm", "file.xhtml", "file.xht", "file.svg", "file.xml"]
+    for name in run:
+        before = len(site.told())
+        site.open(f"/trusted/{name}")
+        told = site.wait_for(name)
+        assert told[before:] == [f"{name} {site.origin} {COOKIE}"], name
+    assert len(site.told()) == len(run)
+
+
+def test_nothing_passive_runs_without_the_sandbox_either(site: Site) -> None:
+    before = site.told()
+    for ending in PASSIVE:
+        site.open(f"/trusted/file{ending}")
+    assert site.told() == before
+
+
+def test_what_runs_without_the_sandbox_is_known(site: Site) -> None:
+    """The types of ACTIVE beyond the few that Chromium runs are for browsers that run more."""
+    before = set(site.told())
+    for ending in ACTIVE:
+        site.open(f"/trusted/file{ending}")
+    ran = {line.split()[0] for line in [*site.wait_for("file.html")] if line not in before}
+    assert ran <= {f"file{ending}" for ending in ACTIVE}
+
+
+def test_a_page_in_the_sandbox_has_no_origin(site: Site) -> None:
+    cookies = []
+    for path in ("/media/file.html", "/trusted/file.html"):
+        site.open(path)
+        cookies.append(
+            site.page.evaluate(
+                "(() => { try { return document.cookie } catch (error) { return error.name } })()"
+            )
+        )
+    assert cookies == ["SecurityError", COOKIE]
+
+
+def test_a_form_in_an_upload_goes_nowhere(site: Site) -> None:
+    form = '<form action="/tell"><input name="{}" value=1><button id=b>go</button></form>'
+    (site.root / "form.html").write_text(form.format("form"))
+    outcomes = []
+    for folder in ("media", "trusted"):
+        site.open(f"/{folder}/form.html")
+        site.page.click("#b")
+        site.page.wait_for_timeout(300)
+        outcomes.append("form=1" in site.told())
+    assert outcomes == [False, True]
+
+
+def test_a_picture_shows_with_its_own_styles(site: Site) -> None:
+    site.page_with('<img id="i" src="/media/file.svg">')
+    green = site.page.evaluate("""async () => {
+        await i.decode();
+        const context = document.createElement('canvas').getContext('2d');
+        context.drawImage(i, 0, 0);
+        return [i.naturalWidth, ...context.getImageData(10, 10, 1, 1).data];
+    }""")
+    assert green == [20, 0, 128, 0, 255]
+
+
+def test_a_picture_shows_as_a_page_too(site: Site) -> None:
+    site.open("/media/file.svg")
+    picture = Image.open(io.BytesIO(site.page.screenshot()))
+    assert picture.convert("RGB").getpixel((10, 10)) == (0, 128, 0)
+
+
+def test_a_service_worker_is_not_registered_from_an_upload(site: Site) -> None:
+    site.page_with("")
+    register = """folder => navigator.serviceWorker.register(folder + 'worker.js').then(
+        registration => registration.unregister().then(() => 'registered'),
+        error => error.name + error.message)"""
+    refused = site.page.evaluate(register, "/media/")
+    assert "bad HTTP response code (403)" in refused
+    assert site.page.evaluate(register, "/trusted/") == "registered"
+
+
+def test_a_pdf_opens(site: Site) -> None:
+    Image.new("RGB", (400, 400), (200, 0, 0)).save(site.root / "red.pdf")
+    response = site.page.goto(f"{site.origin}/media/red.pdf")
+    assert response
+    assert response.headers["content-type"] == "application/pdf"
+    assert "content-security-policy" not in response.headers
+    deadline = time.monotonic() + 15
+    while True:
+        picture = Image.open(io.BytesIO(site.page.screenshot())).convert("RGB")
+        colours = picture.getcolors(1 << 24)
+        assert colours
+        red = sum(count for count, (r, g, b) in colours if r > 150 and g < 60 and b < 60)
+        if red > 10_000:
+            return
+        assert time.monotonic() < deadline, "no red page is to be seen"
+        time.sleep(0.2)
+
+
+def test_a_video_seeks_by_ranges(site: Site) -> None:
+    _film(site.root / "film.mp4")
+    ranges = []
+    site.page.on(
+        "response",
+        lambda response: (
+            ranges.append((response.status, response.headers.get("content-range")))
+            if "film.mp4" in response.url
+            else None
+        ),
+    )
+    site.page_with('<video id="v" muted preload="metadata" src="/media/film.mp4"></video>')
+    moment = site.page.evaluate("""() => new Promise((resolve, reject) => {
+        v.onerror = () => reject(v.error.message);
+        v.onseeked = () => resolve(v.currentTime / v.duration);
+        const seek = () => { v.currentTime = v.duration * 0.9 };
+        v.readyState > 0 ? seek() : v.onloadedmetadata = seek;
+    })""")
+    assert moment == pytest.approx(0.9, abs=0.02)
+    assert ranges
+    assert {status for status, _ in ranges} == {206}
+    size = (site.root / "film.mp4").stat().st_size
+    starts = [int(range_.split()[1].split("-")[0]) for _, range_ in ranges if range_]
+    assert any(size * 0.5 < start < size for start in starts), ranges
+
+
+def _film(path: Path) -> None:
+    """Noise, so that it is too large to be fetched at once; what tells its length comes last."""
+    source = random.Random(1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        stream.options = {"preset": "ultrafast", "qp": "4", "g": "10"}
+        for _ in range(240):
+            image = Image.frombytes("RGB", (320, 240), source.randbytes(320 * 240 * 3))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
