@@ -39,6 +39,7 @@ STATIC, DAPHNE = "django.contrib.staticfiles", "daphne"
 NOSTATIC = "whitenoise.runserver_nostatic"
 FILES = "django.core.files.storage.FileSystemStorage"
 SIGNED = "media_asgi.storage.SignedMediaStorage"
+DJANGO = os.path.dirname(django.__file__)
 SQLITE = "django.db.backends.sqlite3"
 
 
@@ -78,7 +79,7 @@ class Project:
             return {key: self.filled(each) for key, each in value.items()}
         return value
 
-    def check(self, deploy: bool = False, **changes: Any) -> set[str]:
+    def settings(self, **changes: Any) -> override_settings:
         sound = {
             "ASGI_APPLICATION": f"{self.module}.application",
             "BASE_DIR": self.code,
@@ -88,7 +89,10 @@ class Project:
             "STATIC_ROOT": self.static,
             "STATIC_URL": "/static/",
         }
-        with override_settings(**{**sound, **self.filled(changes)}):
+        return override_settings(**{**sound, **self.filled(changes)})
+
+    def check(self, deploy: bool = False, **changes: Any) -> list[str]:
+        with self.settings(**changes):
             get_commands.cache_clear()
             # It settles at import whose runserver it extends.
             sys.modules.pop(f"{NOSTATIC}.management.commands.runserver", None)
@@ -98,7 +102,7 @@ class Project:
             assert message.hint
             assert isinstance(message, Error if ".E" in str(message.id) else Warning)
             assert not re.search(r"[{}]", message.msg + message.hint)
-        return {str(message.id).removeprefix("media_asgi.") for message in messages}
+        return sorted(str(message.id).removeprefix("media_asgi.") for message in messages)
 
 
 numbers = iter(range(10**6))
@@ -135,7 +139,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("E004 W003 W007", {"MEDIA_ROOT": "{tmp}"}),
     ("E004 W003 W007", {"MEDIA_ROOT": "{tmp}/to_code"}),
     # An app that is not below BASE_DIR.
-    ("E004", {"MEDIA_ROOT": os.path.dirname(django.__file__), "INSTALLED_APPS": [STATIC]}),
+    ("E004", {"MEDIA_ROOT": DJANGO, "INSTALLED_APPS": [STATIC]}),
     ("E006", {"STATIC_ROOT": "{tmp}/media"}),
     ("E006", {"MEDIA_ROOT": "{tmp}/static/media"}),
     ("", {"MEDIA_ROOT": "{tmp}/static media"}),
@@ -147,6 +151,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("", {"STATIC_URL": "https://bucket.example/media/"}),
     ("", {"STATIC_URL": None}),
     ("", {"STATIC_URL": "/media-static/"}),
+    ("", {"ROOT_URLCONF": None}),
     ("W009", {"MEDIA_URL": "/static/media/"}),
     ("W009", {"STATIC_URL": "/"}),
     ("W001", {"ASGI_APPLICATION": None}),
@@ -187,7 +192,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("expected", "changes"), SETTINGS, ids=str)
 def test_settings(project: Project, expected: str, changes: dict[str, Any]) -> None:
-    assert project.check(**changes) == set(expected.split())
+    assert project.check(**changes) == expected.split()
 
 
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
@@ -208,17 +213,17 @@ def test_database(
 ) -> None:
     monkeypatch.chdir(project.folder)
     changes = {"DATABASES": {"default": {"ENGINE": engine, "NAME": name}}}
-    assert project.check(**changes) == set(expected.split())
-    monkeypatch.chdir(project.media)
-    if name == ":memory:":
-        assert project.check(**changes) == set()
+    assert project.check(**changes) == expected.split()
+    if "memory" in name:
+        monkeypatch.chdir(project.media)
+        assert project.check(**changes) == []
 
 
-@pytest.mark.parametrize(("secret", "expected"), [(".env", {"W008"}), (".git", {"W008"})])
-def test_secrets(project: Project, secret: str, expected: set[str]) -> None:
+@pytest.mark.parametrize(("secret", "expected"), [(".env", ["W008"]), (".git", ["W008"])])
+def test_secrets(project: Project, secret: str, expected: list[str]) -> None:
     (project.media / "below").mkdir()
     (project.media / "below" / secret).touch()
-    assert project.check() == set()  # no tree of uploads is walked
+    assert project.check() == []  # no tree of uploads is walked
     (project.media / secret).symlink_to("nowhere")
     assert project.check() == expected
 
@@ -232,6 +237,16 @@ LOCATIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("", 'Location.storage("default")', {"STORAGES": storages(OPTIONS={"base_url": "/files/"})}),
     ("E003", 'Location.media(), Location(url="/other/", root="{tmp}/file")', {}),
     ("E003", 'Location.media(), Location(url="/o/", root="{tmp}/file", access="internal")', {}),
+    (
+        "",  # what is handed over is for the application to say
+        f'Location.media(), Location(url="/o/", root="{DJANGO}", access="internal")',
+        {"INSTALLED_APPS": [STATIC]},
+    ),
+    (
+        "E004",
+        f'Location.media(), Location(url="/o/", root="{DJANGO}", access="signed")',
+        {"INSTALLED_APPS": [STATIC]},
+    ),
     # Static files by a location of their own.
     ("", 'Location.media(), Location(url="/static/", root="{tmp}/static")', {}),
     ("", 'Location.media(), Location(url="/static/", root="{tmp}/x")', {"STATIC_ROOT": None}),
@@ -273,7 +288,17 @@ def test_locations(
     project: Project, expected: str, locations: str, changes: dict[str, Any]
 ) -> None:
     project.write(", " + locations)
-    assert project.check(**changes) == set(expected.split())
+    assert project.check(**changes) == expected.split()
+
+
+def test_location_in_the_current_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty MEDIA_ROOT is no folder, though as a path it is the current one."""
+    (project.media / ".env").touch()
+    monkeypatch.chdir(project.media)
+    project.write(', Location(url="/here/", root="{tmp}/media")')
+    with project.settings(MEDIA_ROOT=""):
+        (found,) = check_project(None)
+    assert found.msg.startswith("The root of the location '/here/'")
 
 
 def decorated(app: Any) -> Any:
@@ -339,6 +364,7 @@ COMPOSITIONS: dict[str, Callable[[Any], Any]] = {
     "behind a partial": lambda app: partial(plain, app),
     "in Starlette": starlette,
     "in a circle": circular,
+    "twice": lambda app: ProtocolTypeRouter({"http": app, "websocket": app}),
 }
 
 
@@ -351,16 +377,16 @@ def test_compositions(
     module = sys.modules[__name__]
     monkeypatch.setattr(module, "composed", compose(middleware), raising=False)
     name = f"{__name__}.composed"
-    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == {"E003"}
+    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == ["E003"]
     monkeypatch.setattr(module, "composed", compose(plain))
-    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == {"W004"}
+    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == ["W004"]
 
 
 def test_one_middleware_around_another(project: Project) -> None:
     inner = 'Location(url="/a/", root="{tmp}/media"), Location(url="/b/", root="{tmp}/loop")'
     outer = 'application = MediaMiddleware(application, Location(url="/c/", root="{tmp}/file"))'
     project.write(f", {inner}", WRAPPED + outer)
-    assert project.check() == {"W006", "E003"}
+    assert project.check() == ["E003", "W006"]
 
 
 def test_function_that_calls_a_variable_of_its_module(project: Project) -> None:
@@ -370,7 +396,7 @@ async def application(scope, receive, send):
     await (media if scope["type"] == "http" else None)(scope, receive, send)
 """
     project.write(code=WRAPPED + dispatch)
-    assert project.check(MEDIA_ROOT="{tmp}/file") == {"E003"}
+    assert project.check(MEDIA_ROOT="{tmp}/file") == ["E003"]
 
 
 def static_urls() -> list[Any]:
@@ -415,13 +441,13 @@ def MEDIA() -> Path:  # noqa: N802
 def test_urlconf(project: Project, expected: str, urls: Callable[[], list[Any]]) -> None:
     with override_settings(MEDIA_ROOT=project.media):
         urlconf = tuple(urls())
-    assert project.check(ROOT_URLCONF=urlconf) == set(expected.split())
+    assert project.check(ROOT_URLCONF=urlconf) == expected.split()
 
 
 def test_urlconf_under_a_script_name(project: Project) -> None:
     urlconf = (path("media/<path:path>", serve),)
     changes = {"FORCE_SCRIPT_NAME": "/app", "MEDIA_URL": "/app/media/"}
-    assert project.check(ROOT_URLCONF=urlconf, **changes) == {"W011"}
+    assert project.check(ROOT_URLCONF=urlconf, **changes) == ["W011"]
 
 
 def test_urlconf_below_an_internal_location(project: Project) -> None:
@@ -429,7 +455,7 @@ def test_urlconf_below_an_internal_location(project: Project) -> None:
     internal = 'Location(url="/private/", root="{tmp}/media/private", access="internal")'
     project.write(f", Location.media(), {internal}")
     urlconf = (path("private/<path:path>", serve),)
-    assert project.check(ROOT_URLCONF=urlconf) == {"W011"}
+    assert project.check(ROOT_URLCONF=urlconf) == ["W011"]
 
 
 DEPLOYMENT: list[tuple[str, int, dict[str, Any]]] = [
@@ -468,15 +494,7 @@ DEPLOYMENT: list[tuple[str, int, dict[str, Any]]] = [
 @pytest.mark.parametrize(("expected", "mode", "changes"), DEPLOYMENT, ids=str)
 def test_deployment(project: Project, expected: str, mode: int, changes: dict[str, Any]) -> None:
     project.media.chmod(mode)
-    assert project.check(deploy=True, **changes) == set(expected.split())
-
-
-def message(project: Project, name: str) -> str:
-    with override_settings(
-        ASGI_APPLICATION=name, MEDIA_ROOT=project.media, MEDIA_URL="/m/", ROOT_URLCONF=()
-    ):
-        (found,) = check_project(None)
-    return str(found)
+    assert project.check(deploy=True, **changes) == expected.split()
 
 
 @pytest.mark.parametrize(
@@ -490,22 +508,24 @@ def message(project: Project, name: str) -> str:
 )
 def test_error_of_the_application(project: Project, code: str, text: str) -> None:
     project.write(code=code)
-    found = message(project, f"{project.module}.application")
-    assert found.startswith(f"?: (media_asgi.W003) ASGI_APPLICATION ({project.module}.")
-    assert text in found
+    with project.settings():
+        (found,) = check_project(None)
+    assert found.id == "media_asgi.W003"
+    assert found.msg.startswith(f"ASGI_APPLICATION ({project.module}.application) can't")
+    assert text in found.msg
 
 
 def test_application_that_runs_the_checks(project: Project) -> None:
     """Some projects migrate at import, and every command runs the checks first."""
     again = "from media_asgi.checks import *\nassert check_project(None) == []\n"
     project.write(code=again + "assert check_deployment(None) == []\n" + WRAPPED)
-    assert project.check() == set()
+    assert project.check() == []
 
 
 def test_warnings_of_the_application(project: Project) -> None:
     """WhiteNoise warns of a STATIC_ROOT that isn't there yet; it is no matter for each command."""
     project.write(code="import warnings; warnings.warn('no folder')" + WRAPPED)
-    assert project.check() == set()
+    assert project.check() == []
 
 
 def test_application_leaves_logging_alone(project: Project) -> None:
@@ -514,10 +534,11 @@ def test_application_leaves_logging_alone(project: Project) -> None:
     configuration = {"version": 1, "disable_existing_loggers": True, "root": {"level": "INFO"}}
     project.write(code=WRAPPED + "import django; django.setup()")
     level = logging.getLogger().level
-    assert project.check(LOGGING=configuration) == set()
+    with project.settings(LOGGING=configuration):
+        assert check_project(None) == []
+        assert settings.LOGGING_CONFIG
     assert not logger.disabled
     assert logging.getLogger().level == level
-    assert settings.LOGGING_CONFIG == "logging.config.dictConfig"
 
 
 def test_every_check_has_been_seen() -> None:
