@@ -1,0 +1,439 @@
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import InMemoryStorage
+from django.test import override_settings
+
+from media_asgi import Location, MediaMiddleware
+
+FILES = "django.core.files.storage.FileSystemStorage"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Path]:
+    """A project as ``startproject`` lays it: ``BASE_DIR`` with the settings module's folder."""
+    base = tmp_path / "project"
+    (base / "mysite").mkdir(parents=True)
+    module = types.ModuleType("mysite_settings")
+    module.__file__ = str(base / "mysite" / "settings.py")
+    sys.modules["mysite_settings"] = module
+    with override_settings(SETTINGS_MODULE="mysite_settings", BASE_DIR=base):
+        yield base
+    del sys.modules["mysite_settings"]
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    raise NotImplementedError
+
+
+def refusal(call: Any, /, *args: Any, **options: Any) -> str:
+    with pytest.raises(ImproperlyConfigured) as raised:
+        call(*args, **options)
+    return str(raised.value)
+
+
+# The options beside a right url and root; what the message must name: option, value and cure.
+REFUSED: list[Any] = [
+    ({"url": None}, ["url", "None", '"/media/"']),
+    ({"url": b"/media/"}, ["url", "b'/media/'", '"/media/"']),
+    ({"url": Path("/media/")}, ["url", "PosixPath", '"/media/"']),
+    ({"url": ""}, ["url", "''", '"/media/"']),
+    ({"url": "/"}, ["url", "'/'", "every page", '"/media/"']),
+    ({"url": "//"}, ["url", "'//'", '"/media/"']),
+    ({"url": "%2F"}, ["url", "'%2F'", '"/media/"']),
+    ({"url": "https://cdn.example"}, ["url", "https://cdn.example", '"/media/"']),
+    ({"url": "https://cdn.example/"}, ["url", "https://cdn.example/", '"/media/"']),
+    ({"url": "http://[x/media/"}, ["url", "http://[x/media/", '"/media/"']),
+    ({"url": "/a//b/"}, ["url", "/a//b/", "empty", '"/media/"']),
+    ({"url": "/a/../b/"}, ["url", "/a/../b/", '".."', '"/media/"']),
+    ({"url": "/a/%2e%2e/b/"}, ["url", "/a/%2e%2e/b/", '".."', '"/media/"']),
+    ({"url": "/./"}, ["url", "/./", '"/media/"']),
+    ({"url": "/a%00/"}, ["url", "/a%00/", '"/media/"']),
+    ({"url": "/media/?v=1"}, ["url", "/media/?v=1", "query", "%3F"]),
+    ({"url": "/media/#top"}, ["url", "/media/#top", "fragment", "%23"]),
+    ({"root": None}, ["root", "'/m/'", "None", 'BASE_DIR / "media"']),
+    ({"root": ""}, ["root", "'/m/'", "''", 'BASE_DIR / "media"']),
+    ({"root": b"/srv/m"}, ["root", "'/m/'", "b'/srv/m'", 'BASE_DIR / "media"']),
+    ({"root": 7}, ["root", "'/m/'", "7", 'BASE_DIR / "media"']),
+    ({"root": "a\0b"}, ["root", "'/m/'", r"a\x00b", 'BASE_DIR / "media"']),
+    ({"access": "everyone"}, ["access", "'everyone'", "'public'", "'internal'", "'signed'"]),
+    ({"access": None}, ["access", "None", "'public'"]),
+    ({"access": True}, ["access", "True", "'public'"]),
+    ({"access": ["public"]}, ["access", "['public']", "'public'"]),
+    ({"access": "internal", "fallthrough": True}, ["fallthrough", "internal", "Leave"]),
+    ({"skew": 5}, ["skew", "signed", "leave skew out"]),
+    ({"skew": "5"}, ["skew", "'5'"]),
+    ({"skew": -1}, ["skew", "-1"]),
+    ({"login_redirect": True}, ["login_redirect", "callable", "leave login_redirect out"]),
+    ({"cache_control": 60}, ["cache_control", "60", "Give a string"]),
+    ({"cache_control": ""}, ["cache_control", "''", "Give a string"]),
+    ({"cache_control": "a\r\nb: c"}, ["cache_control", r"'a\r\nb: c'", "control characters"]),
+    ({"cache_control": "no-cache "}, ["cache_control", "'no-cache '", "Give a string"]),
+    ({"cache_control": "ma≈age"}, ["cache_control", "≈", "Latin-1"]),
+    ({"immutable": "("}, ["immutable", "'('", "Give one such as"]),
+    ({"immutable": 5}, ["immutable", "5", "Give one such as"]),
+    ({"immutable": True}, ["immutable", "True", "Give one such as"]),
+    ({"immutable": b"x"}, ["immutable", "b'x'", "Give one such as"]),
+    ({"immutable": re.compile(b"x")}, ["immutable", "b'x'", "Give one such as"]),
+    ({"headers": "x-a: b"}, ["headers", "'x-a: b'", "Give a mapping"]),
+    ({"headers": [("x-a", "b")]}, ["headers", "[('x-a', 'b')]", "Give a mapping"]),
+    ({"headers": {"x a": "b"}}, ["headers", "'x a'", "no header name"]),
+    ({"headers": {"": "b"}}, ["headers", "''", "no header name"]),
+    ({"headers": {b"x-a": "b"}}, ["headers", "b'x-a'", "no header name"]),
+    ({"headers": {"x-a\n": "b"}}, ["headers", r"'x-a\n'", "no header name"]),
+    ({"headers": {"x-a": b"b"}}, ["headers", "x-a", "b'b'", "Give a string"]),
+    ({"headers": {"x-a": "b\nset-cookie: c"}}, ["headers", r"'b\nset-cookie", "Give a string"]),
+    ({"headers": {"x-a": "b\0"}}, ["headers", r"'b\x00'", "control characters"]),
+    ({"headers": {"x-a": "\x7f"}}, ["headers", r"'\x7f'", "control characters"]),
+    ({"headers": {"x-a": "日本"}}, ["headers", "'日本'", "Latin-1"]),
+    ({"headers": {"x-a": None}}, ["headers", "x-a", "None", "Give a string"]),
+    ({"headers": {"Cache-Control": "x"}}, ["headers", "Cache-Control", "use cache_control"]),
+    ({"headers": {"CONTENT-TYPE": "x"}}, ["headers", "CONTENT-TYPE", "use content_types"]),
+    ({"headers": {"x-content-type-options": "x"}}, ["headers", "always nosniff"]),
+    *[
+        ({"headers": {name: "1"}}, ["headers", name, "worked out"])
+        for name in (
+            "Accept-Ranges",
+            "Connection",
+            "Content-Length",
+            "Content-Range",
+            "Date",
+            "ETag",
+            "Last-Modified",
+            "Transfer-Encoding",
+        )
+    ],
+    ({"content_types": "text/plain"}, ["content_types", "'text/plain'", "Give a mapping"]),
+    ({"content_types": {"": "text/plain"}}, ["content_types", "''", '".md"']),
+    ({"content_types": {".": "text/plain"}}, ["content_types", "'.'", '".md"']),
+    ({"content_types": {5: "text/plain"}}, ["content_types", "5", '".md"']),
+    ({"content_types": {".x": "plain"}}, ["content_types", "'.x'", "'plain'", "text/plain"]),
+    ({"content_types": {".x": "a/b/c"}}, ["content_types", "'.x'", "'a/b/c'", "text/plain"]),
+    ({"content_types": {".x": "a/b\r\nx: y"}}, ["content_types", "'.x'", r"'a/b\r\nx: y'"]),
+    ({"content_types": {".x": "a/b; "}}, ["content_types", "'.x'", "'a/b; '"]),
+    ({"content_types": {".x": None}}, ["content_types", "'.x'", "None", "text/plain"]),
+    ({"cors": "https://a.example"}, ["cors", "https://a.example", "'*'"]),
+    ({"cors": []}, ["cors", "[]", "'*'"]),
+    ({"cors": ["https://a.example/"]}, ["cors", "https://a.example/", "'*'"]),
+    ({"cors": ["*"]}, ["cors", "['*']", "Give '*'"]),
+    ({"cors": [b"https://a.example"]}, ["cors", "b'https://a.example'", "'*'"]),
+    ({"cors": 5}, ["cors", "5", "'*'"]),
+    *[
+        ({name: value}, [name, repr(value), "True or False"])
+        for name in ("follow_symlinks", "dotfiles", "sandbox", "fallthrough", "login_redirect")
+        for value in (1, "yes", None)
+        if not (name == "login_redirect" and value)  # without a predicate it is refused for that
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), REFUSED, ids=[repr(case[0])[:60] for case in REFUSED]
+)
+def test_what_is_refused(tmp_path: Path, options: dict[str, Any], words: list[str]) -> None:
+    message = refusal(Location, **({"url": "/m/", "root": tmp_path / "media"} | options))
+    for word in words:
+        assert word in message
+    if "url" not in options:
+        assert "/m/" in message  # of several locations it is this one
+    assert message.endswith((".", ").", ")"))
+
+
+def test_every_option_can_be_refused() -> None:
+    refused = {name for options, _ in REFUSED for name in options}
+    assert refused == {field.name for field in dataclasses.fields(Location) if field.init}
+
+
+def test_options_have_names(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        Location("/m/", tmp_path)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Location(url="/m/", root=tmp_path, cached=True)  # type: ignore[call-arg]
+    location = Location(url="/m/", root=tmp_path)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        location.url = "/n/"  # type: ignore[misc]
+
+
+def test_defaults(tmp_path: Path) -> None:
+    location = Location(url="/m/", root=tmp_path)
+    assert location.access == "public"
+    assert location.sandbox is True
+    assert not location.follow_symlinks
+    assert not location.dotfiles
+    assert not location.fallthrough
+    assert location.headers_for("a.txt") == []
+    assert location.cache_control_for("a.txt") == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [
+        ("/media/", "/media/"),
+        ("/media", "/media/"),
+        ("media/", "/media/"),
+        ("media", "/media/"),
+        ("/a/b/", "/a/b/"),
+        ("https://cdn.example/media/", "/media/"),
+        ("https://cdn.example:8443/a/b", "/a/b/"),
+        ("//cdn.example/media/", "/media/"),
+        ("/m%C3%A9dias/", "/médias/"),
+        ("/médias/", "/médias/"),
+        ("/a%20b/", "/a b/"),
+        ("/a%3Fb%23c/", "/a?b#c/"),
+        ("/a%252Fb/", "/a%2Fb/"),
+        ("/a;b/", "/a;b/"),
+    ],
+)
+def test_prefix(tmp_path: Path, url: str, prefix: str) -> None:
+    assert Location(url=url, root=tmp_path).prefix == prefix
+    with override_settings(MEDIA_URL=url, MEDIA_ROOT=str(tmp_path)):
+        assert Location.media().prefix == prefix
+
+
+def test_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for root in (tmp_path / "real", str(tmp_path / "real"), f"{tmp_path}/x/../real/"):
+        assert Location(url="/m/", root=root).folder == str(tmp_path / "real")
+    # A link stays one, so that it may be turned; and what isn't there yet may come.
+    assert Location(url="/m/", root=tmp_path / "link").folder == str(tmp_path / "link")
+    assert Location(url="/m/", root=tmp_path / "later").folder == str(tmp_path / "later")
+    monkeypatch.chdir(tmp_path)
+    assert Location(url="/m/", root="real").folder == str(tmp_path / "real")
+
+
+def test_the_projects_own_folder_is_refused(project: Path) -> None:
+    link = project.parent / "link"
+    link.symlink_to(project)
+    for root in (project, project / "mysite", project.parent, "/", link, f"{project}/x/.."):
+        for options in ({"root": root}, {"root": str(root)}):
+            message = refusal(Location, url="/m/", **options)
+            for word in ("root", repr(str(root)), "'/m/'", str(project), 'BASE_DIR / "media"'):
+                assert word in message
+
+
+def test_a_folder_beside_the_projects_code_is_not(project: Path) -> None:
+    for root in (project / "media", project / "mysite" / "media", project.parent / "project2"):
+        assert Location(url="/m/", root=root).folder == str(root)
+    # A name that another's begins with is no folder above it.
+    (project.parent / "proj").mkdir()
+    assert Location(url="/m/", root=project.parent / "proj").folder
+
+
+def test_the_settings_modules_folder_is_enough(project: Path) -> None:
+    with override_settings(SETTINGS_MODULE="mysite_settings", BASE_DIR=None):
+        assert "own code" in refusal(Location, url="/m/", root=project)
+        assert "own code" in refusal(Location, url="/m/", root=project / "mysite")
+    with override_settings(SETTINGS_MODULE=None, BASE_DIR=project):
+        assert "own code" in refusal(Location, url="/m/", root=project)
+        assert Location(url="/m/", root=project / "mysite")
+
+
+def test_base_dir_as_a_string(project: Path) -> None:
+    with override_settings(BASE_DIR=str(project), SETTINGS_MODULE=None):
+        assert "own code" in refusal(Location, url="/m/", root=project)
+
+
+def test_media(tmp_path: Path) -> None:
+    for root in (tmp_path, str(tmp_path)):
+        with override_settings(MEDIA_URL="/files/", MEDIA_ROOT=root):
+            location = Location.media(dotfiles=True)
+            assert (location.prefix, location.folder) == ("/files/", str(tmp_path))
+            assert location.dotfiles
+            assert Location.media(url="/other/").prefix == "/other/"
+
+
+@pytest.mark.parametrize("root", ["", None])
+def test_media_without_a_root(
+    root: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a path, "" is the current folder, whatever that holds.
+    monkeypatch.chdir(tmp_path)
+    with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=root):
+        for call in (Location.media, lambda: MediaMiddleware(application)):
+            message = refusal(call)
+            assert 'MEDIA_ROOT = BASE_DIR / "media"' in message
+            assert "not set" in message
+
+
+@pytest.mark.parametrize("url", ["", "/", "https://cdn.example", "https://cdn.example/", None])
+def test_media_without_a_url(url: str | None, tmp_path: Path) -> None:
+    with override_settings(MEDIA_URL=url, MEDIA_ROOT=str(tmp_path)):
+        message = refusal(Location.media)
+        assert "/media/" in message or 'MEDIA_URL = "media/"' in message
+        assert repr(url or "/" if url is not None else None) in message
+
+
+def test_a_media_url_that_is_no_url(tmp_path: Path) -> None:
+    with override_settings(MEDIA_URL="http://[x/media/", MEDIA_ROOT=str(tmp_path)):
+        assert "http://[x/media/" in refusal(Location.media)
+
+
+def test_a_media_url_below_a_script_name(tmp_path: Path) -> None:
+    # Django puts a relative MEDIA_URL below the script name; and goes on doing it for each request.
+    from django.conf import settings
+    from django.urls import get_script_prefix, set_script_prefix
+
+    before = get_script_prefix()
+    try:
+        with override_settings(MEDIA_URL="media/", MEDIA_ROOT=str(tmp_path)):
+            set_script_prefix("/app/")
+            assert Location.media().prefix == "/app/media/"
+            set_script_prefix("/other/")
+            assert settings.MEDIA_URL == "/other/media/"
+    finally:
+        set_script_prefix(before)
+
+
+def storages(**options: Any) -> Any:
+    backend = {"BACKEND": options.pop("backend", FILES), "OPTIONS": options}
+    return override_settings(STORAGES={"default": {"BACKEND": FILES}, "own": backend})
+
+
+def test_storage(tmp_path: Path) -> None:
+    with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=str(tmp_path)):
+        location = Location.storage(cache_control="no-store")
+        assert (location.prefix, location.folder) == ("/media/", str(tmp_path))
+        assert location.cache_control == "no-store"
+        with storages(location=str(tmp_path / "own"), base_url="https://cdn.example/own"):
+            location = Location.storage("own")
+            assert (location.prefix, location.folder) == ("/own/", str(tmp_path / "own"))
+            assert Location.storage("default").prefix == "/media/"
+        with storages(location=tmp_path / "own"):
+            assert Location.storage("own").prefix == "/media/"
+
+
+def test_a_storage_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=str(tmp_path)):
+        backend = f"{InMemoryStorage.__module__}.{InMemoryStorage.__qualname__}"
+        with storages(backend=backend):
+            message = refusal(Location.storage, "own")
+            for word in ("STORAGES['own']", "InMemoryStorage", "FileSystemStorage"):
+                assert word in message
+        assert "nosuch" in refusal(Location.storage, "nosuch")
+        with storages(base_url="/"):
+            assert "every page" in refusal(Location.storage, "own")
+    with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=""):
+        message = refusal(Location.storage)
+        for word in ("STORAGES['default']", "MEDIA_ROOT", 'BASE_DIR / "media"'):
+            assert word in message
+    with override_settings(MEDIA_URL=None, MEDIA_ROOT=str(tmp_path)):
+        message = refusal(Location.storage)
+        for word in ("STORAGES['default']", "base_url", '"/files/"'):
+            assert word in message
+
+
+def test_cache_control(tmp_path: Path) -> None:
+    def of(path: str, **options: Any) -> str:
+        return Location(url="/m/", root=tmp_path, **options).cache_control_for(path)
+
+    assert of("a.txt", cache_control="public, max-age=60") == "public, max-age=60"
+    assert of("a.txt", cache_control=lambda path: f"max-age={len(path)}") == "max-age=5"
+    # RFC 9111 section 5.2.2.7: what not all may see is for no shared cache.
+    assert of("a.txt", access="internal") == "private, no-cache"
+    assert of("a.txt", access=lambda request, path: True) == "private, no-cache"
+    assert of("a.txt", access="internal", cache_control="max-age=5") == "max-age=5"
+    # RFC 8246.
+    for pattern in (r"\.[0-9a-f]{4}\.", re.compile(r"\.[0-9a-f]{4}\.")):
+        options: dict[str, Any] = {"immutable": pattern, "cache_control": "max-age=5"}
+        assert of("a/b.0c1d.js", **options) == "public, max-age=31536000, immutable"
+        assert of("a/b.0c1.js", **options) == "max-age=5"
+    assert of("x", immutable="x", access="internal") == "private, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize("value", [None, 5, "", "a\nb", "a\r\nset-cookie: b"])
+def test_a_callable_that_gives_no_cache_control(tmp_path: Path, value: Any) -> None:
+    location = Location(url="/m/", root=tmp_path, cache_control=lambda path: value)
+    message = refusal(location.cache_control_for, "a.txt")
+    for word in ("cache_control", "'/m/'", "'a.txt'", repr(value)):
+        assert word in message
+
+
+def test_headers(tmp_path: Path) -> None:
+    given = {"X-One": "1", "x-two": "café"}
+    location = Location(url="/m/", root=tmp_path, headers=given)
+    given["X-Three"] = "3"  # what is changed later would go unchecked
+    expected = [(b"x-one", b"1"), (b"x-two", b"caf\xe9")]
+    assert location.headers_for("a.txt") == expected
+    assert not location.varies
+    location = Location(url="/m/", root=tmp_path, headers=lambda path: {"X-Path": path})
+    assert location.headers_for("b.txt") == [(b"x-path", b"b.txt")]
+    assert location.varies
+    assert Location(url="/m/", root=tmp_path, cache_control=lambda path: "no-store").varies
+
+
+@pytest.mark.parametrize(
+    "value", [None, "x: y", [("x", "y")], {"x": "y\r\nz: 1"}, {"x": 5}, {"Date": "x"}, {"x y": "z"}]
+)
+def test_a_callable_that_gives_no_headers(tmp_path: Path, value: Any) -> None:
+    location = Location(url="/m/", root=tmp_path, headers=lambda path: value)
+    message = refusal(location.headers_for, "a.txt")
+    for word in ("headers", "'/m/'", "'a.txt'"):
+        assert word in message
+
+
+def test_content_types(tmp_path: Path) -> None:
+    given = {"md": "text/markdown", ".LOG": "text/plain; charset=utf-8", ".tar.gz": "a/b"}
+    location = Location(url="/m/", root=tmp_path, content_types=given)
+    assert location.content_types == {
+        ".md": "text/markdown",
+        ".log": "text/plain; charset=utf-8",
+        ".tar.gz": "a/b",
+    }
+
+
+@pytest.mark.parametrize("name", ["span", "threads", "send_timeout"])
+@pytest.mark.parametrize("value", [0, -1, True, None, "5", float("nan")])
+def test_numbers_of_the_middleware(tmp_path: Path, name: str, value: Any) -> None:
+    location = Location(url="/m/", root=tmp_path)
+    message = refusal(MediaMiddleware, application, location, **{name: value})
+    for word in (f"{name}={value!r}", "above 0"):
+        assert word in message
+
+
+def test_fractions_are_for_seconds(tmp_path: Path) -> None:
+    location = Location(url="/m/", root=tmp_path)
+    assert MediaMiddleware(application, location, send_timeout=0.5)
+    for name in ("span", "threads"):
+        assert f"{name}=0.5" in refusal(MediaMiddleware, application, location, **{name: 0.5})
+
+
+def test_what_the_middleware_refuses(tmp_path: Path) -> None:
+    one = Location(url="/m/", root=tmp_path / "one")
+    two = Location(url="https://cdn.example/m", root=tmp_path / "two")
+    message = refusal(MediaMiddleware, application, one, two)
+    for word in ("'/m/'", str(tmp_path / "one"), str(tmp_path / "two"), "another url"):
+        assert word in message
+    message = refusal(MediaMiddleware, one)
+    for word in ("Location(", "MediaMiddleware(get_asgi_application())"):
+        assert word in message
+    message = refusal(MediaMiddleware, application, "/media/")
+    for word in ("'/media/'", "Location(url="):
+        assert word in message
+
+
+def test_without_a_django_project(tmp_path: Path) -> None:
+    # Any ASGI application will do; the settings are a default only.
+    program = (
+        "import sys\n"
+        "from media_asgi import Location, MediaMiddleware\n"
+        "async def application(scope, receive, send): ...\n"
+        "MediaMiddleware(application, Location(url='/m/', root=sys.argv[1]))\n"
+        "from django.conf import settings\n"
+        "assert not settings.configured\n"
+        "unwanted = {'starlette', 'daphne', 'twisted', 'channels', 'uvicorn'}\n"
+        "assert not unwanted & {name.partition('.')[0] for name in sys.modules}\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, env=environment)
