@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -157,7 +157,7 @@ class Location:
                 "MEDIA_ROOT is not set, so there is no folder to serve. Set it to the folder that "
                 'uploads go to, such as MEDIA_ROOT = BASE_DIR / "media".'
             )
-        if urlsplit(settings.MEDIA_URL).path in ("", "/"):
+        if _split(settings.MEDIA_URL).path in ("", "/"):
             raise ImproperlyConfigured(
                 f"MEDIA_URL is {settings.MEDIA_URL!r}, under which every page of the site would be "
                 'taken for a file. Set it to a path of its own, such as MEDIA_URL = "media/".'
@@ -337,13 +337,7 @@ def _prefix(url: str) -> str:
         raise ImproperlyConfigured(
             f'url of a location is {url!r}. Give a path such as "/media/", or a full URL.'
         )
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise ImproperlyConfigured(
-            f"url of a location is {url!r}, which is no URL ({error}). Give a path such as "
-            '"/media/".'
-        ) from error
+    parts = _split(url)
     if parts.query or parts.fragment:
         raise ImproperlyConfigured(
             f"url of a location is {url!r}, with a query or a fragment. Give the path alone; a "
@@ -361,6 +355,16 @@ def _prefix(url: str) -> str:
             'segment, a "." or a "..". Give a path such as "/media/".'
         )
     return prefix
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"url of a location is {url!r}, which is no URL ({error}). Give a path such as "
+            '"/media/".'
+        ) from error
 
 
 def _folder(root: str | os.PathLike[str], url: str) -> str:
