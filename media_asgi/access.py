@@ -7,14 +7,15 @@ import inspect
 import io
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.apps import apps
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
+from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
 from .location import Location
@@ -43,7 +44,11 @@ class Predicate:
         """
         # As Django's own handler does, each request has a thread of its own for what is sync.
         async with ThreadSensitiveContext():
-            request = self._request(scope)
+            set_script_prefix(get_script_prefix(scope))  # for whoever reverses a URL
+            try:
+                request = self._request(scope)
+            except UnicodeDecodeError:  # of the query, to which Django says 400
+                return False
             if self._is_async:
                 try:
                     allowed = await self._ask(request, path)
@@ -57,7 +62,7 @@ class Predicate:
                 raise TypeError(
                     f"access={self._ask!r} returned {allowed!r}. It must return True or False."
                 )
-            if self._redirects and not (await _user(request)).is_authenticated:
+            if self._redirects:
                 with contextlib.suppress(UnicodeError):  # a path that no URL can hold
                     return await sync_to_async(_login_url)(request)
             return False
@@ -97,17 +102,15 @@ def _no_response(request: HttpRequest) -> HttpResponse:
     raise AssertionError("only the request is wanted")
 
 
-async def _user(request: Any) -> Any:
-    if hasattr(request, "auser"):
-        return await request.auser()
-    from django.contrib.auth.models import AnonymousUser
-
-    return AnonymousUser()
-
-
-def _login_url(request: HttpRequest) -> str:
+def _login_url(request: Any) -> str | Literal[False]:
+    """Where to log in, for who hasn't yet."""
     from django.contrib.auth.views import redirect_to_login
 
-    return redirect_to_login(
-        request.get_full_path(), redirect_field_name=REDIRECT_FIELD_NAME
-    ).headers["Location"]
+    try:
+        if hasattr(request, "user") and request.user.is_authenticated:
+            return False
+        return redirect_to_login(
+            request.get_full_path(), redirect_field_name=REDIRECT_FIELD_NAME
+        ).headers["Location"]
+    finally:
+        close_old_connections()
