@@ -35,8 +35,8 @@ _OF_THE_FILE = frozenset(
     }
 )
 
-# What Django says of any HttpResponse that isn't told its type.
-_DJANGO_DEFAULT_TYPE = re.compile(rb"text/html(?:;.*)?\Z", re.DOTALL)
+# What Django says of any HttpResponse that isn't told its type: the charset tells.
+_DJANGO_DEFAULT_TYPE = re.compile(rb"text/html; charset=.*", re.DOTALL)
 
 
 class Target(NamedTuple):
@@ -100,7 +100,7 @@ def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
 
 
 def _texts(raw: bytes) -> list[str]:
-    text = raw.decode("latin-1").strip(" \t")
+    text = raw.decode("latin-1")
     if _ENCODED_WORDS.fullmatch(text):
         try:
             return [
@@ -111,7 +111,7 @@ def _texts(raw: bytes) -> list[str]:
             ]
         except (HeaderParseError, LookupError, ValueError):  # no such charset, or not in it
             return [text]
-    as_bytes = os.fsdecode(raw.strip(b" \t"))
+    as_bytes = os.fsdecode(raw)
     return [text] if as_bytes == text else [text, as_bytes]
 
 
