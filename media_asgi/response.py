@@ -4,7 +4,7 @@ What to answer: status, headers and the spans of the file that make the body.
 Pure. The order is that of RFC 9110: preconditions (section 13.2.2), then ranges (section 14.2).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -35,12 +35,15 @@ class Response(NamedTuple):
 
 
 def decide(
-    method: str, fields: Mapping[bytes, bytes], current: Representation, boundary: bytes
+    method: str,
+    fields: Mapping[bytes, bytes],
+    current: Representation,
+    boundary: Callable[[], bytes],
 ) -> Response:
     """The answer to ``method`` for a file that is there.
 
-    ``fields`` are the request's of ``CONDITIONAL``, by lower-case name. ``boundary`` separates the
-    parts of a multipart answer, and must not occur in the file.
+    ``fields`` are the request's of ``CONDITIONAL``, by lower-case name. ``boundary`` gives what
+    separates the parts of a multipart answer, and must not occur in the file.
     """
     status = preconditions.evaluate(method, fields, current)
     if status == 304:
@@ -64,7 +67,8 @@ def decide(
                 unsatisfied = (b"content-range", b"bytes */%d" % current.size)
                 return error(416, [unsatisfied, *_of_any_answer(current.extra)])
             if spans is not None:
-                return _partial(current, spans, boundary, validated=validated is not None)
+                parts = boundary() if len(spans) > 1 else b""
+                return _partial(current, spans, parts, validated=validated is not None)
     headers = whole(current)
     if method == "HEAD" or not current.size:
         return Response(200, headers, [], 0)

@@ -292,7 +292,7 @@ class Served:
                 cache_control=changes.cache_control or current.cache_control,
                 extra=overlaid(self._extra(type_, path, secure=secure), changes.headers),
             )
-        return response.decide(method, fields, current, secrets.token_hex(16).encode("ascii"))
+        return response.decide(method, fields, current, _boundary)
 
     def _describe(self, file: File, path: str, *, secure: bool) -> tuple[Representation, Response]:
         """The representation of an open file, and the answer to a GET without conditions.
@@ -377,6 +377,11 @@ class Served:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
             await transfer.send(connection, answer, None, path, span)
+
+
+def _boundary() -> bytes:
+    """What no file holds, since nobody knows it before."""
+    return secrets.token_hex(16).encode("ascii")
 
 
 def _log_refused(scope: Scope, why: str) -> None:
