@@ -270,7 +270,7 @@ def test_the_validators_of_a_file(served: Media) -> None:
 def test_versions_within_one_second_differ(served: Media) -> None:
     url = served.put("versions.txt", b"one")
     path = served.root / "versions.txt"
-    tags = []
+    tags: list[str] = []
     for nanosecond in (0, 1_000, 5_000_000):
         path.write_bytes(b"%03d" % len(tags))
         os.utime(path, ns=(0, 1_700_000_000_000_000_000 + nanosecond))
@@ -841,8 +841,8 @@ def test_links(served: Media) -> None:
         "chain1": "chain2",
         "chain2": "chain3",
         "chain3": "a.txt",
-        "absolute.txt": links / "a.txt",
-        "absolute": links / "sub",
+        "absolute.txt": str(links / "a.txt"),
+        "absolute": str(links / "sub"),
         "absolute but as if below.txt": "/sub/b.txt",
         "climbing.txt": "../../secret.txt",
         "climbing and back.txt": "../../media/links/a.txt",
@@ -1043,7 +1043,9 @@ def test_fallthrough(served: Media) -> None:
 
 def test_websockets_pass(served: Media) -> None:
     for path in ("/ws", "/media/a.txt"):
-        with connect_websocket(f"ws://127.0.0.1:{served.server.port}{path}") as websocket:
+        with connect_websocket(
+            f"ws://127.0.0.1:{served.server.port}{path}", proxy=None
+        ) as websocket:
             assert websocket.recv(timeout=5) == path
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlencode
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from .client import Connection, Response
 from .servers import ROOT, Server
@@ -222,16 +223,16 @@ def test_pages_by_django(browser: Browser) -> None:
 
 
 def test_the_websocket(site: Site, browser: Browser) -> None:
-    origin = f"http://127.0.0.1:{site.server.port}"
+    origin = Origin(f"http://127.0.0.1:{site.server.port}")
     address = origin.replace("http", "ws") + "/ws/live/"
     if site.application == "demo_site.asgi:application":
-        with pytest.raises(InvalidStatus), connect(address, origin=origin):
+        with pytest.raises(InvalidStatus), connect(address, origin=origin, proxy=None):
             pass  # plain Django has none
         return
     browser.log_in()
     session = f"sessionid={browser.cookies['sessionid']}"
-    for headers, user in (({}, "anonymous"), ({"Cookie": session}, "admin")):
-        with connect(address, origin=origin, additional_headers=headers) as websocket:
+    for headers, user in (({"Cookie": ""}, "anonymous"), ({"Cookie": session}, "admin")):
+        with connect(address, origin=origin, additional_headers=headers, proxy=None) as websocket:
             assert json.loads(websocket.recv(timeout=5)) == {"user": user}
             websocket.send("hello")
             assert any(json.loads(websocket.recv(timeout=5)) == {"echo": "hello"} for _ in range(5))
