@@ -32,9 +32,19 @@ async def _site(scope: Any, receive: Any, send: Any) -> None:
 
 
 _root = os.environ["UPLOADS"]
+# Types that a project may add, and that a browser runs.
+_types = {
+    ".xhtml": "application/xhtml+xml",
+    ".xht": "application/xhtml+xml",
+    ".shtml": "text/html; charset=utf-8",
+    ".rss": "application/rss+xml",
+    ".atom": "application/atom+xml",
+    ".multipart": "multipart/x-mixed-replace; boundary=b",
+    ".related": "multipart/related; boundary=b",
+}
 
 application = MediaMiddleware(
     _site,
-    Location(url="/media/", root=_root),
-    Location(url="/trusted/", root=_root, sandbox=False),
+    Location(url="/media/", root=_root, content_types=_types),
+    Location(url="/trusted/", root=_root, content_types=_types, sandbox=False),
 )
