@@ -1,0 +1,408 @@
+"""The README is true: its code runs, its tables are the code's own, its links lead somewhere."""
+
+import ast
+import asyncio
+import configparser
+import dataclasses
+import inspect
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media_asgi import Location, MediaMiddleware
+from media_asgi.checks import CHECKS
+
+from .servers import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    (README[: match.start()].count("\n") + 1, match[1], match[2])
+    for match in BLOCK.finditer(README)
+]
+PROSE = BLOCK.sub("", README)
+HEADINGS = re.findall(r"^##+ (.+)$", PROSE, re.MULTILINE)
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(code, id=f"line {line}") for line, kind, code in BLOCKS if kind == language
+    ]
+
+
+def section(title: str) -> str:
+    """What stands below a heading of the second level."""
+    match = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PROSE, re.MULTILINE | re.DOTALL)
+    assert match, f"no section {title!r}"
+    return match[1]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of the rows of each table, without its head."""
+    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [
+        [
+            [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+            for line in table.splitlines()[2:]
+        ]
+        for table in found
+    ]
+
+
+# A project as `django-admin startproject` lays it, in which the blocks find what a reader has.
+RUN = """
+import json, os, sys, traceback
+from pathlib import Path
+sys.path.insert(0, os.getcwd())
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+import django
+django.setup()
+from django.core.asgi import get_asgi_application
+from django.conf import settings
+from media_asgi import Location, MediaMiddleware
+given = {
+    "BASE_DIR": settings.BASE_DIR,
+    "MEDIA_ROOT": Path(settings.MEDIA_ROOT),
+    "STATIC_ROOT": Path(settings.STATIC_ROOT),
+    "Location": Location,
+    "MediaMiddleware": MediaMiddleware,
+    "get_asgi_application": get_asgi_application,
+    "websocket_urlpatterns": [],
+}
+failures = []
+for code in json.load(sys.stdin):
+    namespace = {**given, "__name__": "mysite.example"}
+    try:
+        exec(compile(code, "<block>", "exec"), namespace)
+        made = namespace.get("application", None)
+        if "application =" in code and not callable(made):
+            raise TypeError(f"application is {made!r}")
+        failures.append(None)
+    except Exception:
+        failures.append(traceback.format_exc())
+json.dump(failures, sys.stdout)
+"""
+
+SETTINGS = """
+from pathlib import Path
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_KEY = "secret"
+ROOT_URLCONF = "mysite.urls"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "media_asgi",
+]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+MEDIA_URL = "media/"
+MEDIA_ROOT = BASE_DIR / "media"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "private": {
+        "BACKEND": "media_asgi.storage.SignedMediaStorage",
+        "OPTIONS": {"location": BASE_DIR / "private", "base_url": "/private/"},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """Each Python block, run in a project of its own process, and what it failed with."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "mysite").mkdir()
+    (project / "mysite" / "__init__.py").touch()
+    (project / "mysite" / "settings.py").write_text(SETTINGS)
+    (project / "mysite" / "urls.py").write_text("urlpatterns = []\n")
+    codes = [code for _, language, code in BLOCKS if language == "python"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUN],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=json.dumps(codes),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(codes, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.xdist_group("readme")
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python(code: str, failures: dict[str, str | None]) -> None:
+    assert failures[code] is None, f"{code}\n{failures[code]}"
+
+
+def test_no_block_is_of_a_kind_that_is_not_tested() -> None:
+    assert {language for _, language, _ in BLOCKS} <= {
+        *("python", "console", "ini", "dockerfile", "text")
+    }
+
+
+@pytest.mark.parametrize("code", blocks("text"))
+def test_text(code: str) -> None:
+    if "─▶" in code:
+        for name in code.splitlines()[0].split(" ─▶ ")[1:-1]:
+            assert (ROOT / "media_asgi" / f"{name.strip()}.py").is_file()
+    else:
+        assert re.fullmatch(r"[\w.]+ \{\n    reverse_proxy 127\.0\.0\.1:8000\n\}\n", code)
+
+
+@pytest.mark.parametrize("code", blocks("console"))
+def test_console(code: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    available = {re.split(r"[<>=\[]", line)[0] for line in project["dependency-groups"]["dev"]}
+    for line in code.splitlines():
+        for command in line.split(" && "):
+            match command.split():
+                case ["uv", "add" | "pip", *_, package] | ["pip", "install", package]:
+                    assert package.split("[")[0] in {"uv", project["project"]["name"], *available}
+                case ["uv", "run", "pytest"]:
+                    assert "pytest" in available
+                case ["uv", "run", "python", script, *arguments]:
+                    done = subprocess.run(
+                        [sys.executable, script, *arguments, "--help"],
+                        cwd=ROOT,
+                        capture_output=True,
+                        text=True,
+                        timeout=60,
+                    )
+                    assert done.returncode == 0, done.stderr
+                    assert done.stdout.startswith("usage:")
+                case ["daphne", *arguments]:
+                    check_daphne(arguments)
+                case ["django-admin" | "python", *_]:
+                    pass  # in tests/real, step by step
+                case _:
+                    pytest.fail(f"nobody has tried {command!r}")
+
+
+def check_daphne(arguments: list[str]) -> None:
+    from daphne.cli import CommandLineInterface
+
+    parsed = CommandLineInterface().parser.parse_args(arguments)
+    assert parsed.application == "mysite.asgi:application"
+
+
+@pytest.mark.parametrize("code", blocks("dockerfile"))
+def test_dockerfile(code: str) -> None:
+    commands = re.findall(r"^CMD (.+)$", code, re.MULTILINE)
+    assert commands
+    for command in commands:
+        program, *arguments = json.loads(command)
+        assert program == "daphne"
+        check_daphne(arguments)
+
+
+@pytest.mark.parametrize("code", blocks("ini"))
+def test_ini(code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string(code)
+    if "Service" in parser:
+        program, *arguments = parser["Service"]["ExecStart"].split()
+        assert program.endswith("/daphne")
+        check_daphne(arguments)
+    else:
+        pattern = parser["Definition"]["failregex"].replace("<HOST>", r"(?P<host>[0-9.]+)")
+        (line,) = refused(tmp_path, caplog)
+        match = re.search(pattern, line)
+        assert match
+        assert match["host"] == "203.0.113.5"
+
+
+def refused(folder: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines of a request that climbs."""
+    (folder / "media").mkdir()
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def unreachable(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError(scope)
+
+    application = MediaMiddleware(
+        unreachable, Location(url="/media/", root=folder / "media", cache_control="no-cache")
+    )
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/media/../../etc/passwd",
+        "raw_path": b"/media/../../etc/passwd",
+        "query_string": b"",
+        "headers": [],
+        "client": ("203.0.113.5", 4711),
+    }
+    with caplog.at_level(logging.INFO, "media_asgi"):
+        asyncio.run(application(scope, receive, send))
+    assert sent[0]["status"] == 404
+    return [record.getMessage() for record in caplog.records if record.name == "media_asgi"]
+
+
+def test_the_line_of_a_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (line,) = refused(tmp_path, caplog)
+    assert f"`{line}`" in section("Logging")
+
+
+# A row of the logging table: some words of it, and how the lines that it stands for begin.
+EVENTS = [
+    ("WARNING", "refused client=", ["refused client=%s path=%r: %s"]),
+    (
+        "WARNING",
+        "hands over a file that can't be served",
+        ["%r: the application hands over %r beneath %s, which can't be served: %r"],
+    ),
+    ("WARNING", "something has wrapped", ["Something has wrapped Daphne's send()"]),
+    (
+        "ERROR",
+        "can't be read",
+        ["%r can't be read: %s", "%r can't be sent to its end: %s"],
+    ),
+    ("ERROR", "a callable of a location's failed", ["%r: no answer could be made"]),
+    (
+        "ERROR",
+        "in no internal location",
+        ["%r: the application hands over %r, which is in no internal location"],
+    ),
+]
+
+
+def logged() -> set[tuple[str, str]]:
+    """The level and the text of each line that the package can log, debugging left out."""
+    found = set()
+    for path in (ROOT / "media_asgi").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="logger"), attr=level),
+                    args=[ast.Constant(value=str(text)), *_],
+                ) if level != "debug":
+                    found.add((level.upper(), text))
+    return found
+
+
+def test_logging() -> None:
+    (table,) = tables(section("Logging"))
+    assert len(table) == len(EVENTS)
+    left = logged()
+    for (level, text), (expected, words, lines) in zip(table, EVENTS, strict=True):
+        assert level == f"`{expected}`"
+        assert words in text
+        for line in lines:
+            (found,) = [(at, text) for at, text in left if at == expected and text.startswith(line)]
+            left.remove(found)
+    assert not left, "lines that the README does not name"
+
+
+def option_tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The rows of the options of the middleware and of a location, by name."""
+    middleware, location = tables(section("Options"))[:2]
+    return (
+        {row[0].strip("`"): row[1:] for row in middleware},
+        {row[0].strip("`"): row[1:] for row in location},
+    )
+
+
+def test_the_options_of_the_middleware() -> None:
+    table, _ = option_tables()
+    parameters = inspect.signature(MediaMiddleware).parameters
+    assert list(table) == [
+        f"*{name}" if parameter.kind is parameter.VAR_POSITIONAL else name
+        for name, parameter in parameters.items()
+    ]
+    for name, (_, default, _) in table.items():
+        parameter = parameters[name.lstrip("*")]
+        if parameter.default is parameter.empty:
+            assert default in ("", "`Location.media()`")
+        else:
+            assert ast.literal_eval(default.strip("`")) == parameter.default, name
+
+
+def test_the_options_of_a_location() -> None:
+    _, table = option_tables()
+    fields = {field.name: field for field in dataclasses.fields(Location) if field.init}
+    assert list(table) == list(fields)
+    types = {"bool": bool, "str": str}
+    for name, (type_, default, _) in table.items():
+        value = fields[name].default
+        if value is dataclasses.MISSING:
+            assert default == "", name
+        elif value is None:
+            assert default == "none" or name == "cache_control", name
+        else:
+            assert ast.literal_eval(default.strip("`")) == value, name
+            assert isinstance(value, types.get(type_, object)), name
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, '`"no-cache"`'),
+        ({"access": "internal"}, '`"private, no-cache"` where access isn\'t public'),
+    ],
+)
+def test_the_default_of_cache_control(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    _, table = option_tables()
+    location = Location(url="/x/", root=tmp_path, **options)
+    assert words in table["cache_control"][1]
+    assert location.cache_control_for("a") == words.split("`")[1].strip('"')
+
+
+def test_system_checks() -> None:
+    levels = {"E": "error", "W": "warning"}
+    (table,) = tables(section("System checks"))
+    found = {re.sub(r"[`*]|media_asgi\.", "", row[0]): " ".join(row[1:]) for row in table}
+    assert list(found) == list(CHECKS)
+    for key, text in found.items():
+        assert levels[key[0]] in text.lower(), key
+        assert ("--deploy" in text) == CHECKS[key].deploy, key
+
+
+def test_modules() -> None:
+    table = tables(section("The package, for whoever changes it"))[0]
+    named = [name for row in table for name in re.findall(r"`(\w+\.py)`", row[0])]
+    assert sorted(named) == sorted(
+        path.name for path in (ROOT / "media_asgi").glob("*.py") if path.name != "__init__.py"
+    )
+
+
+def anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_links() -> None:
+    anchors = {anchor(heading) for heading in HEADINGS}
+    for target in re.findall(r"\]\(([^)\s]+)\)", PROSE):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_contents() -> None:
+    """Every section is in the table of contents, in its order."""
+    (line,) = [line for line in README.splitlines() if line.startswith("**Contents:**")]
+    assert re.findall(r"\[([^]]+)\]\(#", line) == re.findall(r"^## (.+)$", PROSE, re.MULTILINE)
+
+
+def test_paths() -> None:
+    for path in re.findall(r"`((?:tests|benchmarks|\.ci)/[\w./]*)`", PROSE):
+        assert (ROOT / path).exists(), path
