@@ -393,14 +393,14 @@ def _read(fd: int, offset: int, count: int, ahead: int) -> bytes:
 class _Folder:
     """The root, held open. Closed by the last who holds it, in whatever thread that is."""
 
-    __slots__ = ("fd", "guarded", "identity", "is_local", "since")
+    __slots__ = ("fd", "guard", "identity", "is_local", "since")
 
     def __init__(self, fd: int, guarded: tuple[str, ...]) -> None:
         self.fd = fd
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         self.is_local = KERNEL.cached and KERNEL.is_local(fd)
-        self.guarded = _beneath(guarded)
+        self.guard = _Guard(guarded)
         self.since = time.monotonic()
 
     def __del__(self) -> None:
@@ -445,7 +445,7 @@ class Root:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
             raise
-        return File(fd, _checked(fd, folder.guarded), self._executor)
+        return File(fd, _checked(fd, folder.guard), self._executor)
 
     def _is_current(self, folder: _Folder) -> bool:
         """Is the root still this folder, as far as can be told without the disk?"""
@@ -485,7 +485,7 @@ class Root:
     def _open(self, name: bytes) -> tuple[File, _Folder | None]:
         if not _BY_DESCRIPTOR:
             fd = _open_by_name(self.path, name, follow_symlinks=self._follow_symlinks)
-            return File(fd, _checked(fd, _beneath(self._guarded)), self._executor), None
+            return File(fd, _checked(fd, _Guard(self._guarded)), self._executor), None
         folder = _Folder(os.open(self.path, _FOLDER_FLAGS), self._guarded)
         for attempt in range(_RETRIES + 1):
             try:
@@ -495,7 +495,7 @@ class Root:
                 if attempt == _RETRIES:
                     raise
                 time.sleep(_RETRY_PAUSE)
-        return File(fd, _checked(fd, folder.guarded), self._executor), folder
+        return File(fd, _checked(fd, folder.guard), self._executor), folder
 
     def _resolve(self, folder: _Folder, name: bytes) -> int:
         if self._follow_symlinks:
@@ -510,18 +510,49 @@ def _close_opened(future: "Future[tuple[File, _Folder | None]]") -> None:
         future.result()[0].close()
 
 
-def _beneath(folders: tuple[str, ...]) -> tuple[str, ...]:
-    """What the real paths of files in these folders begin with."""
-    return tuple(os.path.realpath(folder) + os.sep for folder in folders)
+class _Guard:
+    """Folders whose files are not to be opened, where they lie now."""
+
+    __slots__ = ("_identities", "_prefixes")
+
+    def __init__(self, folders: tuple[str, ...]) -> None:
+        self._prefixes = tuple(os.path.realpath(folder) + os.sep for folder in folders)
+        self._identities = set()
+        for folder in folders:
+            with contextlib.suppress(OSError):  # not there yet
+                status = os.stat(folder)
+                self._identities.add((status.st_dev, status.st_ino))
+
+    def __bool__(self) -> bool:
+        return bool(self._prefixes)
+
+    def holds(self, fd: int) -> bool:
+        """Is this open file in one of the folders?
+
+        By name, and by what the folders above it are: where case doesn't count, a name is as the
+        client wrote it, and a folder may be mounted in two places.
+        """
+        path = _real_path(fd)
+        if path.startswith(self._prefixes):
+            return True
+        while (above := os.path.dirname(path)) != path:
+            path = above
+            try:
+                status = os.stat(path)
+            except OSError:  # renamed meanwhile: who knows where it was
+                return True
+            if (status.st_dev, status.st_ino) in self._identities:
+                return True
+        return False
 
 
-def _checked(fd: int, guarded: tuple[str, ...]) -> os.stat_result:
+def _checked(fd: int, guard: _Guard) -> os.stat_result:
     """The ``stat`` of what was opened. Not to be served, it is closed: raises ``Missing``."""
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise Missing
-        if guarded and _real_path(fd).startswith(guarded):
+        if guard and guard.holds(fd):
             raise Missing
     except BaseException:
         os.close(fd)

@@ -52,6 +52,7 @@ _NO_FILE = frozenset(
         errno.EINVAL,
         errno.ENXIO,
         errno.ENODEV,
+        errno.EOPNOTSUPP,  # a socket, on macOS
     }
 )
 # No descriptor or memory left, or a name that could not be resolved for all the renames: later.
