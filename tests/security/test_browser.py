@@ -32,7 +32,10 @@ ARGUMENTS = [
 COOKIE = "session=of-the-site"
 
 # Tells where it ran, in whose origin, and with what cookie.
-SCRIPT = "fetch('/tell?'+encodeURIComponent('{name} '+self.origin+' '+document.cookie),{{keepalive:true}})"
+SCRIPT = (
+    "fetch('/tell?'+encodeURIComponent('{name} '+self.origin+' '+document.cookie),"
+    "{{keepalive:true}})"
+)
 HTML = "<!doctype html><title>-</title><p>text</p><script>{script}</script>"
 XHTML = (
     '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>-</title></head>'

@@ -1,0 +1,27 @@
+"""The same, with what it must not be: a path that is resolved, looked at, and then opened."""
+
+import errno
+import os
+from typing import Any
+
+from media_asgi import files
+
+
+def _resolve_then_open(self: Any, folder: Any, name: bytes) -> int:
+    root = os.path.realpath(self.path)
+    path = os.path.realpath(os.path.join(root, name))
+    if not path.startswith(root + b"/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+    return os.open(path, files._FLAGS)
+
+
+def install() -> None:
+    files.KERNEL.openat2 = files.KERNEL.cached = False
+    files.Root._resolve = _resolve_then_open  # type: ignore[method-assign]
+
+
+if "RESOLVE_THEN_OPEN" in os.environ:
+    install()
+    from tests.apps.media import application
+
+    __all__ = ["application"]
