@@ -1,0 +1,1058 @@
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from media_asgi import Location, MediaMiddleware, files, serving
+
+from .support import (
+    RESOLVERS,
+    Answer,
+    Clock,
+    Failing,
+    Gate,
+    answer_of,
+    ask,
+    asked,
+    opened,
+    opened_files,
+    resolve_by,
+)
+
+LARGE = bytes(range(256)) * 40
+"""Ten spans of 1 KiB and a bit."""
+
+
+class Inner:
+    """The application behind the middleware."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, Any]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.calls.append((scope, receive, send))
+        if scope["type"] == "http":
+            start = {"type": "http.response.start", "status": 200, "headers": [(b"x-inner", b"1")]}
+            await send(start)
+            await send({"type": "http.response.body", "body": b"inner"})
+
+
+@pytest.fixture
+def inner() -> Inner:
+    return Inner()
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    root = tmp_path / "media"
+    (root / "folder").mkdir(parents=True)
+    (root / ".git").mkdir()
+    (tmp_path / "media-secret").mkdir()
+    for path, content in {
+        "media/a.txt": b"hello",
+        "media/folder/b.html": b"<script>",
+        "media/none.bin": b"",
+        "media/large.bin": LARGE,
+        "media/.hidden": b"hidden",
+        "media/.git/config": b"config",
+        "media-secret/x.txt": b"SECRET",
+    }.items():
+        (tmp_path / path).write_bytes(content)
+    age(root, 60)
+    return root
+
+
+def age(root: Path, seconds: float) -> None:
+    """Make the files below this folder older than their time stamps need to count."""
+    moment = time.time_ns() - int(seconds * 1e9)
+    for path in root.rglob("*"):
+        os.utime(path, ns=(moment, moment))
+
+
+@pytest.fixture
+def serve(media: Path, inner: Inner) -> Callable[..., MediaMiddleware]:
+    def make(span: int = 1024, threads: int = 2, **options: Any) -> MediaMiddleware:
+        location = Location(**({"url": "/media/", "root": media} | options))
+        return MediaMiddleware(inner, location, span=span, threads=threads)
+
+    return make
+
+
+Serve = Callable[..., MediaMiddleware]
+
+
+# --- What is ours -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type_", ["websocket", "lifespan", "something-new"])
+def test_other_scopes_pass_through(type_: str, serve: Serve, inner: Inner) -> None:
+    scope = {"type": type_, "path": "/media/a.txt"}
+    if type_ == "lifespan":
+        del scope["path"]
+    receive, send = object(), object()
+    asyncio.run(serve()(scope, receive, send))  # type: ignore[arg-type]
+    assert inner.calls == [(scope, receive, send)]
+    assert inner.calls[0][0] is scope
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "",
+        "*",
+        "/media",
+        "/mediax/a.txt",
+        "/Media/a.txt",
+        "/media-secret/x.txt",
+        "/media../media/a.txt",
+        "media/a.txt",
+        "//media/a.txt",
+        "/./media/a.txt",
+        "/x/../media/a.txt",
+        "/x/media/a.txt",
+        "http://testserver/media/a.txt",
+        "/%6dedia/a.txt",
+    ],
+)
+def test_other_paths_pass_through(path: str, serve: Serve, inner: Inner) -> None:
+    headers = [(b"range", b"bytes=0-0")]
+    answer = ask(serve(), path, headers=headers, extensions={})
+    assert (answer.status, answer.body) == (200, b"inner")
+    ((scope, _, _),) = inner.calls
+    assert scope == {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "headers": headers,
+        "extensions": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"raw_path": None, "root_path": "", "query_string": b"v=1", "extensions": None},
+        {"raw_path": b"/media/a.txt?v=1", "client": None, "server": None},
+        {"root_path": "/"},
+        {"root_path": None},
+        {"headers": []},
+        {"headers": ()},
+        {"headers": iter([(b"Host", b"x"), (b"RANGE", b"bytes=1-2")])},
+        {"headers": None},
+        {"headers": [[b"range", b"bytes=1-2"]]},
+        {"extensions": {"http.response.debug": {}}, "state": {}},
+    ],
+    ids=repr,
+)
+def test_scopes_with_little_or_much(more: dict[str, Any], serve: Serve) -> None:
+    answer = ask(serve(), "/media/a.txt", **more)
+    if "range" in repr(more).lower() or "iter" in repr(more):
+        assert (answer.status, answer.body) == (206, b"el")
+    else:
+        assert (answer.status, answer.body) == (200, b"hello")
+
+
+def test_a_scope_without_headers(serve: Serve) -> None:
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/media/a.txt"}
+    asyncio.run(serve()(scope, None, send))  # type: ignore[arg-type]
+    assert (answer_of(messages).status, answer_of(messages).body) == (200, b"hello")
+    assert scope == {"type": "http", "method": "GET", "path": "/media/a.txt"}
+
+
+# url, FORCE_SCRIPT_NAME, root_path, path, and is it the file?
+MOUNTS = [
+    ("/media/", None, "", "/media/a.txt", True),
+    ("/media/", None, "", "/app/media/a.txt", False),
+    # ASGI: the path holds the root_path.
+    ("/media/", None, "/app", "/app/media/a.txt", True),
+    ("/app/media/", None, "/app", "/app/media/a.txt", True),
+    ("/media/", None, "/app/", "/app/media/a.txt", True),
+    ("/media/", None, "/a/b", "/a/b/media/a.txt", True),
+    # A proxy has stripped it, or Daphne's --root-path adds none.
+    ("/media/", None, "/app", "/media/a.txt", True),
+    ("/app/media/", None, "/app", "/media/a.txt", True),
+    ("/app/media/", None, "/app/", "/media/a.txt", True),
+    # Django's FORCE_SCRIPT_NAME, whatever the server knows.
+    ("/media/", "/app", "", "/app/media/a.txt", True),
+    ("/media/", "/app", "", "/media/a.txt", True),
+    ("/app/media/", "/app", "", "/media/a.txt", True),
+    ("/app/media/", "/app", "", "/app/media/a.txt", True),
+    ("/app/media/", "/app/", "", "/media/a.txt", True),
+    ("/media/", "/app", "/other", "/app/media/a.txt", True),
+    ("/media/", "/app", "/other", "/other/media/a.txt", False),
+    # Another's.
+    ("/media/", None, "/app", "/other/media/a.txt", False),
+    ("/media/", None, "/app", "/application/media/a.txt", False),
+    ("/media/", None, "/app", "/appmedia/a.txt", False),
+    ("/media/", None, "/app", "/app/app/media/a.txt", False),
+    ("/app/media/", None, "", "/media/a.txt", False),
+    ("/app/media/", None, "/other", "/media/a.txt", False),
+]
+
+
+@pytest.mark.parametrize(("url", "script_name", "root_path", "path", "ours"), MOUNTS)
+def test_beneath_a_mount_point(
+    url: str, script_name: str | None, root_path: str, path: str, ours: bool, serve: Serve
+) -> None:
+    with override_settings(FORCE_SCRIPT_NAME=script_name):
+        application = serve(url=url)
+    answer = ask(application, path, root_path=root_path)
+    assert answer.status == 200
+    assert answer.body == (b"hello" if ours else b"inner")
+
+
+def test_the_longest_prefix_wins(media: Path, inner: Inner) -> None:
+    locations = [
+        Location(url="/media/", root=media),
+        Location(url="/media/secret/", root=media.parent / "media-secret"),
+        Location(url="/media/secret/nothing/", root=media.parent / "nothing"),
+    ]
+    for order in (locations, locations[::-1]):
+        application = MediaMiddleware(inner, *order)
+        assert ask(application, "/media/a.txt").body == b"hello"
+        assert ask(application, "/media/secret/x.txt").body == b"SECRET"
+        # It alone: no other is asked where it has no such file.
+        assert ask(application, "/media/secret/a.txt").status == 404
+        assert ask(application, "/media/secret/nothing/x.txt").status == 404
+        assert ask(application, "/media/secrets").status == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/m%C3%A9dias/", "/médias/a.txt"),
+        ("/a%20b%3Fc/", "/a b?c/a.txt"),
+        ("https://cdn.example/media/", "/media/a.txt"),
+        ("media", "/media/a.txt"),
+    ],
+)
+def test_prefixes(url: str, path: str, serve: Serve) -> None:
+    assert ask(serve(url=url), path).body == b"hello"
+
+
+def test_the_default_location(media: Path, inner: Inner) -> None:
+    with override_settings(MEDIA_URL="files/", MEDIA_ROOT=str(media)):
+        application = MediaMiddleware(inner)
+    assert ask(application, "/files/a.txt").body == b"hello"
+    assert ask(application, "/media/a.txt").body == b"inner"
+
+
+# --- The answers --------------------------------------------------------------------------------
+
+
+def test_200(serve: Serve, media: Path) -> None:
+    status = (media / "a.txt").stat()
+    application = serve()
+    for _ in range(3):
+        answer = ask(application, "/media/a.txt")
+        assert (answer.status, answer.body, answer.ended) == (200, b"hello", True)
+        assert answer.headers == {
+            "content-type": "text/plain; charset=utf-8",
+            "content-length": "5",
+            "etag": f'"{status.st_mtime_ns:x}-5"',
+            "last-modified": time.strftime(
+                "%a, %d %b %Y %H:%M:%S GMT", time.gmtime(status.st_mtime)
+            ),
+            "accept-ranges": "bytes",
+            "cache-control": "no-cache",
+            "x-content-type-options": "nosniff",
+        }
+        head = ask(application, "/media/a.txt", "HEAD")
+        assert (head.status, head.headers, head.body) == (200, answer.headers, b"")
+        assert head.ended
+        # One start, one body, nothing else.
+        assert len(answer.messages) == len(head.messages) == 2
+    assert opened_files(media) == []
+
+
+def test_an_empty_file(serve: Serve) -> None:
+    for headers in ([], [(b"range", b"bytes=0-")]):
+        answer = ask(serve(), "/media/none.bin", headers=headers)
+        assert (answer.status, answer.body, answer.ended) == (200, b"", True)
+        assert answer.headers["content-length"] == "0"
+
+
+def test_conditions(serve: Serve) -> None:
+    application = serve()
+    tag = ask(application, "/media/a.txt").headers["etag"].encode()
+
+    def status(*headers: tuple[bytes, bytes], method: str = "GET") -> int | None:
+        return ask(application, "/media/a.txt", method, headers).status
+
+    assert status((b"if-none-match", tag)) == 304
+    assert status((b"If-None-Match", tag)) == 304
+    assert status((b"if-none-match", tag), method="HEAD") == 304
+    assert status((b"if-match", b'"x"')) == 412
+    assert status((b"range", b"bytes=9-")) == 416
+    assert status((b"range", b"bytes=1-1"), (b"if-range", tag)) == 206
+    # Section 5.3: several lines are one list.
+    assert status((b"if-none-match", b'"x"'), (b"if-none-match", tag)) == 304
+    assert status((b"if-match", b'"x"'), (b"accept", b"*/*"), (b"if-match", tag)) == 200
+    assert status((b"range", b"bytes=0-0"), (b"range", b"bytes=1-1")) == 200
+    assert status((b"range", b"bytes=0-0"), (b"range", b"1-1")) == 206
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nope.txt",
+        "",
+        "folder",
+        "folder/",
+        "a.txt/",
+        "a.txt/b",
+        "../media-secret/x.txt",
+        "folder/../a.txt",
+        "..",
+        "/etc/passwd",
+        "//etc/passwd",
+        ".hidden",
+        ".git/config",
+        "a.txt\0",
+        "a\ud800",
+        "x" * 300,
+        "x/" * 3000,
+        "\udcff",
+        "\n",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_404(
+    path: str,
+    method: str,
+    resolver: str,
+    serve: Serve,
+    inner: Inner,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve_by(resolver, monkeypatch)
+    application = serve()
+    ask(application, "/media/a.txt")
+    answer = ask(application, f"/media/{path}", method)
+    assert answer.status == 404
+    assert answer.headers == {
+        "content-type": "text/plain; charset=utf-8",
+        "content-length": "14",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+    assert answer.body == (b"404 Not Found\n" if method == "GET" else b"")
+    assert answer.ended
+    assert inner.calls == []
+    # Where it falls through, the application is asked.
+    answer = ask(serve(fallthrough=True), f"/media/{path}", method)
+    assert (answer.status, answer.body) == (200, b"inner")
+    ((scope, _, _),) = inner.calls
+    assert scope["path"] == f"/media/{path}"
+    assert opened_files(media) == []
+
+
+def test_dotfiles(serve: Serve) -> None:
+    application = serve(dotfiles=True)
+    assert ask(application, "/media/.hidden").body == b"hidden"
+    assert ask(application, "/media/.git/config").body == b"config"
+    assert ask(application, "/media/../media-secret/x.txt").status == 404
+
+
+def test_links(serve: Serve, media: Path) -> None:
+    (media / "out").symlink_to(media.parent / "media-secret")
+    assert ask(serve(), "/media/out/x.txt").status == 404
+    assert ask(serve(follow_symlinks=True), "/media/out/x.txt").body == b"SECRET"
+
+
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"]
+)
+@pytest.mark.parametrize("path", ["/media/a.txt", "/media/nope", "/media/../x"])
+def test_405(method: str, path: str, serve: Serve, inner: Inner) -> None:
+    # Section 15.5.6.
+    answer = ask(serve(), path, method)
+    assert answer.status == 405
+    assert answer.headers == {
+        "content-type": "text/plain; charset=utf-8",
+        "content-length": str(len(answer.body)),
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        "allow": "GET, HEAD",
+    }
+    assert inner.calls == []
+    assert ask(serve(fallthrough=True), path, method).body == b"inner"
+
+
+def test_what_a_browser_would_run(serve: Serve, media: Path) -> None:
+    (media / "c.svg").write_bytes(b"<svg/>")
+    for path in ("folder/b.html", "c.svg"):
+        assert "sandbox" in ask(serve(), f"/media/{path}").headers["content-security-policy"]
+        assert "content-security-policy" not in ask(serve(sandbox=False), f"/media/{path}").headers
+    assert "content-security-policy" not in ask(serve(), "/media/a.txt").headers
+    html = {"content_types": {".txt": "text/html"}}
+    assert "content-security-policy" in ask(serve(**html), "/media/a.txt").headers
+
+
+def test_options(serve: Serve) -> None:
+    application = serve(
+        cache_control="max-age=5",
+        immutable=r"^folder/",
+        headers={"X-One": "1"},
+        content_types={"html": "text/x-own"},
+    )
+    answer = ask(application, "/media/a.txt")
+    assert answer.has(cache_control="max-age=5", x_one="1", content_length="5")
+    answer = ask(application, "/media/folder/b.html")
+    assert answer.has(
+        cache_control="public, max-age=31536000, immutable", content_type="text/x-own", x_one="1"
+    )
+    # They are said of files, and of what says that one hasn't changed.
+    assert "x-one" not in ask(application, "/media/nope").headers
+    tag = answer.headers["etag"].encode()
+    answer = ask(application, "/media/folder/b.html", headers=[(b"if-none-match", tag)])
+    assert answer.status == 304
+    assert answer.has(cache_control="public, max-age=31536000, immutable", x_one="1")
+
+
+def test_callables_are_asked_each_time(serve: Serve) -> None:
+    paths = []
+
+    def headers(path: str) -> dict[str, str]:
+        paths.append(path)
+        return {"x-count": str(len(paths))}
+
+    application = serve(headers=headers)
+    for count in range(1, 4):
+        assert ask(application, "/media/folder/b.html").headers["x-count"] == str(count)
+    assert paths == ["folder/b.html"] * 3
+    times = iter(range(10))
+    application = serve(cache_control=lambda path: f"max-age={next(times)}")
+    assert ask(application, "/media/a.txt").headers["cache-control"] == "max-age=0"
+    assert ask(application, "/media/a.txt").headers["cache-control"] == "max-age=1"
+
+
+def fail(path: str) -> Any:
+    raise ValueError("a mistake of the project's")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": fail},
+        {"headers": lambda path: None},
+        {"headers": lambda path: {"x": "a\r\nset-cookie: b"}},
+        {"headers": lambda path: {"ETag": "x"}},
+        {"cache_control": fail},
+        {"cache_control": lambda path: None},
+        {"cache_control": lambda path: "a\nb"},
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_callable_that_fails(
+    options: dict[str, Any],
+    method: str,
+    serve: Serve,
+    media: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # And the server goes on.
+    application = serve(fallthrough=True, **options)
+    for _ in range(2):
+        answer = ask(application, "/media/a.txt", method)
+        assert answer.status == 500
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.body == (b"500 Internal Server Error\n" if method == "GET" else b"")
+    assert ask(application, "/media/nope").body == b"inner"
+    assert opened_files(media) == []
+    lines = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(lines) == 2
+    assert all("/media/a.txt" in record.getMessage() for record in lines)
+    assert all(record.exc_info for record in lines)
+
+
+def test_nobody_else_has_the_headers(serve: Serve) -> None:
+    # A server, or a middleware around us, may add to what it gets.
+    application = serve()
+
+    def add(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"].append((b"x-added", b"1"))
+
+    for headers in ([], [(b"range", b"bytes=0-0")], [(b"if-none-match", b"*")]):
+        for path in ("a.txt", "nope"):
+            for _ in range(2):
+                answer = ask(application, f"/media/{path}", headers=headers, on_message=add)
+                assert "x-added" in answer.headers  # once: twice would have been noticed
+
+
+# --- A file that changes ------------------------------------------------------------------------
+
+
+def test_a_file_that_is_written_anew(serve: Serve, media: Path) -> None:
+    application = serve()
+    first = ask(application, "/media/a.txt")
+    (media / "a.txt").write_bytes(b"other")
+    second = ask(application, "/media/a.txt")
+    assert second.body == b"other"
+    assert second.headers["etag"] != first.headers["etag"]
+    # So young that it may yet change without a trace.
+    assert second.headers["etag"].startswith("W/")
+    age(media, 60)
+    third = ask(application, "/media/a.txt")
+    assert not third.headers["etag"].startswith("W/")
+    (media / "a.txt").write_bytes(b"a longer one")
+    assert ask(application, "/media/a.txt").has(content_length="12")
+
+
+def test_validators_that_grow_strong(
+    serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = (media / "a.txt").stat()
+    clock = Clock(status.st_mtime + 0.5)
+    monkeypatch.setattr(serving, "time", clock)
+    application = serve()
+    tags = []
+    for _ in range(5):
+        tags.append(ask(application, "/media/a.txt").headers["etag"])
+        clock.moment += 0.6
+    strong = f'"{status.st_mtime_ns:x}-5"'
+    assert tags == ["W/" + strong] * 3 + [strong] * 2
+
+
+def test_a_file_of_tomorrow(serve: Serve, media: Path) -> None:
+    # Section 8.8.2.1.
+    age(media, -86400)
+    before = time.time()
+    answer = ask(serve(), "/media/a.txt")
+    assert answer.headers["etag"].startswith("W/")
+    modified = time.mktime(
+        time.strptime(answer.headers["last-modified"], "%a, %d %b %Y %H:%M:%S GMT")
+    )
+    assert before - 1 <= modified - time.timezone <= time.time()
+
+
+def test_what_is_remembered_has_a_bound(
+    serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_REMEMBERED", 3)
+    for number in range(10):
+        (media / f"{number}.txt").write_text(str(number))
+    age(media, 60)
+    application = serve()
+    for _ in range(2):
+        for number in range(10):
+            assert ask(application, f"/media/{number}.txt").body == str(number).encode()
+    (served,) = application._served
+    assert len(served._remembered) == 3
+
+
+def test_the_same_name_in_two_locations(media: Path, inner: Inner) -> None:
+    application = MediaMiddleware(
+        inner,
+        Location(url="/a/", root=media, cache_control="max-age=1"),
+        Location(url="/b/", root=media, cache_control="max-age=2"),
+    )
+    for _ in range(2):
+        assert ask(application, "/a/a.txt").headers["cache-control"] == "max-age=1"
+        assert ask(application, "/b/a.txt").headers["cache-control"] == "max-age=2"
+
+
+# --- Sending ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["cached", "would wait", "no RWF_NOWAIT"])
+def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether the page cache has what is read, as far as the package can tell."""
+    if request.param != "cached" and hasattr(os, "preadv"):
+        error = errno.EAGAIN if request.param == "would wait" else errno.EOPNOTSUPP
+        monkeypatch.setattr(files, "_refusing_nowait", set())
+        monkeypatch.setattr(os, "preadv", Failing(error))
+    name: str = request.param
+    return name
+
+
+def bodies(answer: Answer) -> list[bytes]:
+    return [message["body"] for message in answer.messages[1:]]
+
+
+@pytest.mark.parametrize("span", [1, 100, 1024, 10_239, 10_240, 10_241, 1_000_000])
+def test_spans(span: int, serve: Serve, media: Path, cache: str) -> None:
+    if span == 1:
+        (media / "large.bin").write_bytes(LARGE[:50])
+    size = (media / "large.bin").stat().st_size
+    answer = ask(serve(span=span), "/media/large.bin")
+    assert (answer.status, answer.ended) == (200, True)
+    assert answer.body == LARGE[:size]
+    assert answer.headers["content-length"] == str(size)
+    assert max(map(len, bodies(answer))) <= span
+    assert opened_files(media) == []
+
+
+def test_ranges_of_several_spans(serve: Serve, media: Path, cache: str) -> None:
+    answer = ask(serve(), "/media/large.bin", headers=[(b"range", b"bytes=100-5000")])
+    assert (answer.status, answer.ended) == (206, True)
+    assert answer.body == LARGE[100:5001]
+    headers = [(b"range", b"bytes=5000-8999, 0-3999")]
+    answer = ask(serve(), "/media/large.bin", headers=headers)
+    assert (answer.status, answer.ended) == (206, True)
+    assert len(answer.body) == int(answer.headers["content-length"])
+    boundary = answer.headers["content-type"].partition("boundary=")[2].encode()
+    _, one, other, _ = answer.body.split(b"\r\n--" + boundary)
+    assert one.partition(b"\r\n\r\n")[2] == LARGE[5000:9000]
+    assert other.partition(b"\r\n\r\n")[2] == LARGE[:4000]
+    assert max(map(len, bodies(answer))) <= 1024
+    again = ask(serve(), "/media/large.bin", headers=headers)
+    assert again.headers["content-type"] != answer.headers["content-type"]
+    assert opened_files(media) == []
+
+
+def test_the_head_of_a_large_file_reads_nothing(
+    serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pread", "preadv", "read"):
+        monkeypatch.setattr(os, name, Failing(errno.EIO))
+    answer = ask(serve(), "/media/large.bin", "HEAD")
+    assert (answer.status, answer.body, answer.ended) == (200, b"", True)
+    assert answer.headers["content-length"] == str(len(LARGE))
+    assert opened_files(media) == []
+
+
+def test_others_get_their_turn(serve: Serve) -> None:
+    async def main() -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        answer = await asked(serve(), "/media/large.bin")
+        counting.cancel()
+        assert turns >= len(answer.messages) - 2
+
+    asyncio.run(main())
+
+
+def test_many_at_once(serve: Serve, media: Path, cache: str) -> None:
+    async def main() -> None:
+        application = serve(threads=2)
+        names = ["a.txt", "large.bin", "nope", "none.bin"] * 25
+        answers = await asyncio.gather(*[asked(application, f"/media/{name}") for name in names])
+        contents = {"a.txt": b"hello", "large.bin": LARGE, "nope": b"404 Not Found\n"}
+        for name, answer in zip(names, answers, strict=True):
+            assert answer.ended
+            assert answer.body == contents.get(name, b"")
+
+    asyncio.run(main())
+    assert opened_files(media) == []
+
+
+def test_a_file_that_shrinks_before_it_is_sent(
+    serve: Serve, media: Path, cache: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shrink(path: str) -> dict[str, str]:
+        os.truncate(media / path, 3)
+        return {}
+
+    answer = ask(serve(headers=shrink), "/media/a.txt")
+    # Nothing was sent, so that it can be said; and never with the validators of the file.
+    assert (answer.status, answer.ended) == (500, True)
+    assert answer.headers["cache-control"] == "no-store"
+    assert "etag" not in answer.headers
+    assert "/media/a.txt" in caplog.text
+    assert opened_files(media) == []
+
+
+def test_a_file_that_shrinks_while_it_is_sent(
+    serve: Serve, media: Path, cache: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shrink(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            with contextlib.suppress(FileNotFoundError):
+                os.truncate(media / "large.bin", 3000)
+
+    application = serve()
+    answer = ask(application, "/media/large.bin", on_message=shrink)
+    # Never a body that seems to be all: the server ends the connection.
+    assert answer.status == 200
+    assert not answer.ended
+    assert len(answer.body) < len(LARGE)
+    assert LARGE.startswith(answer.body)
+    assert "/media/large.bin" in caplog.text
+    assert opened_files(media) == []
+    assert ask(application, "/media/a.txt").body == b"hello"
+
+
+@pytest.mark.parametrize("change", ["grows", "is replaced", "is removed"])
+def test_a_file_that_changes_while_it_is_sent(
+    change: str, serve: Serve, media: Path, cache: str
+) -> None:
+    path = media / "large.bin"
+
+    def touch(message: dict[str, Any]) -> None:
+        if message["type"] != "http.response.start":
+            return
+        if change == "grows":
+            with open(path, "ab") as file:
+                file.write(b"more" * 1000)
+        elif change == "is replaced":
+            (media / "new").write_bytes(b"new" * 10_000)
+            (media / "new").rename(path)
+        else:
+            path.unlink()
+
+    answer = ask(serve(), "/media/large.bin", on_message=touch)
+    assert answer.ended
+    assert answer.body == LARGE
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_disk_that_fails_before_the_start(
+    method: str,
+    serve: Serve,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    application = serve(fallthrough=True)
+    for name in ("pread", "preadv"):
+        monkeypatch.setattr(os, name, Failing(errno.EIO))
+    answer = ask(application, "/media/a.txt", method)
+    if method == "HEAD":
+        assert answer.status == 200  # nothing is read
+    else:
+        assert (answer.status, answer.ended) == (500, True)
+        assert answer.body == b"500 Internal Server Error\n"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "/media/a.txt" in caplog.text
+    monkeypatch.undo()
+    assert opened_files(media) == []
+    assert ask(application, "/media/a.txt").body == b"hello"
+
+
+def test_a_disk_that_fails_after_the_start(
+    serve: Serve,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
+    pread = os.pread
+
+    def pread_some(fd: int, count: int, offset: int) -> bytes:
+        if offset >= 3000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, count, offset)
+
+    monkeypatch.setattr(os, "pread", pread_some)
+    answer = ask(serve(), "/media/large.bin")
+    assert answer.status == 200
+    assert not answer.ended
+    assert LARGE.startswith(answer.body)
+    assert 2000 < len(answer.body) < 5000
+    assert "/media/large.bin" in caplog.text
+    assert "Input/output" in caplog.text
+    assert opened_files(media) == []
+
+
+@pytest.mark.parametrize("path", ["a.txt", "large.bin"])
+def test_a_client_that_has_gone(path: str, serve: Serve, media: Path, cache: str) -> None:
+    # ASGI 2.4: send() raises OSError.
+    for step in ("http.response.start", "http.response.body"):
+
+        def gone(message: dict[str, Any], step: str = step) -> None:
+            if message["type"] == step:
+                raise ConnectionResetError("gone")
+
+        messages = ask(serve(), f"/media/{path}", on_message=gone).messages
+        assert len(messages) <= 2
+        assert opened_files(media) == []
+
+
+@pytest.mark.parametrize("path", ["a.txt", "large.bin"])
+def test_a_server_that_fails(path: str, serve: Serve, media: Path, cache: str) -> None:
+    def broken(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask(serve(), f"/media/{path}", on_message=broken)
+    assert opened_files(media) == []
+
+
+def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) -> None:
+    async def main() -> Answer:
+        gone = asyncio.Event()
+        sent = []
+
+        def count(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == 3:
+                gone.set()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        return await asked(serve(span=100), "/media/large.bin", receive=receive, on_message=count)
+
+    answer = asyncio.run(main())
+    assert not answer.ended
+    assert 3 <= len(answer.messages) < 20
+    assert opened_files(media) == []
+
+
+def test_the_body_of_a_request_is_no_disconnect(serve: Serve) -> None:
+    parts = iter([{"type": "http.request", "body": b"x", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        for part in parts:
+            return part
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    answer = ask(serve(span=100), "/media/large.bin", receive=receive)
+    assert answer.ended
+    assert answer.body == LARGE
+
+
+# --- Errors of the system -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        *[
+            (getattr(errno, name), 404)
+            for name in (
+                "ENOENT",
+                "ENOTDIR",
+                "EISDIR",
+                "ELOOP",
+                "EXDEV",
+                "ENAMETOOLONG",
+                "EILSEQ",
+                "EINVAL",
+                "ENXIO",
+                "ENODEV",
+            )
+        ],
+        (errno.EACCES, 403),
+        (errno.EPERM, 403),
+        (errno.EIO, 500),
+        (errno.ESTALE, 500),
+        (errno.EMFILE, 503),
+        (errno.ENFILE, 503),
+        (errno.ENOMEM, 503),
+        (errno.EAGAIN, 503),
+    ],
+    ids=lambda value: errno.errorcode.get(value, "") if value < 200 else str(value),
+)
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_what_opening_fails_with(
+    error: int,
+    status: int,
+    resolver: str,
+    serve: Serve,
+    inner: Inner,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resolve_by(resolver, monkeypatch)
+    monkeypatch.setattr(files, "time", Clock())
+    for fallthrough in (False, True):
+        application = serve(fallthrough=fallthrough)
+        with monkeypatch.context() as broken:
+            if resolver == "openat2":
+                broken.setattr(files.KERNEL, "open", Failing(error))
+            else:
+                broken.setattr(os, "open", Failing(error))
+            caplog.clear()
+            answer = ask(application, "/media/a.txt")
+        if status == 404 and fallthrough:
+            assert answer.body == b"inner"
+            continue
+        assert (answer.status, answer.ended) == (status, True)
+        assert answer.headers["cache-control"] == "no-store"
+        assert ("retry-after" in answer.headers) == (status == 503)
+        logged = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        assert len(logged) == (status >= 500)
+        assert all("/media/a.txt" in line and os.strerror(error) in line for line in logged)
+        # And the server goes on.
+        assert ask(application, "/media/a.txt").body == b"hello"
+    assert opened_files(media) == []
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_no_descriptor_left(
+    warm: bool,
+    resolver: str,
+    serve: Serve,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resolve_by(resolver, monkeypatch)
+    application = serve()
+    if warm:
+        ask(application, "/media/a.txt")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def main() -> Answer:
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            return await asked(application, "/media/a.txt")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    answer = asyncio.run(main())
+    assert (answer.status, answer.ended) == (503, True)
+    assert answer.headers["retry-after"].isdigit()
+    assert "/media/a.txt" in caplog.text
+    assert ask(application, "/media/a.txt").body == b"hello"
+    assert opened_files(media) == []
+
+
+def test_a_log_line_is_one_line(
+    serve: Serve, media: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (media / "a\nCRITICAL: forged\x1b[31m").write_text("a")
+    ask(serve(headers=fail), "/media/a\nCRITICAL: forged\x1b[31m")
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "forged" in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert "\x1b" not in record.getMessage()
+
+
+# --- Cancellation -------------------------------------------------------------------------------
+
+
+async def cancelled(application: MediaMiddleware, path: str, gate: Gate) -> None:
+    request = asyncio.create_task(asked(application, path))
+    assert await asyncio.to_thread(gate.reached.wait, 10)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
+def settle(media: Path) -> list[str]:
+    """What stays open, once the workers have ended."""
+    for _ in range(500):
+        if not opened_files(media):
+            break
+        time.sleep(0.01)
+    return opened_files(media)
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_cancelled_while_opening(
+    when: str, resolver: str, serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_by(resolver, monkeypatch)
+    application = serve()
+    checked = files._checked
+    opening = files.Root._open
+    gate = Gate(checked if when == "after" else opening)
+    if when == "after":  # the file is open already
+        monkeypatch.setattr(files, "_checked", gate)
+    else:
+        monkeypatch.setattr(files.Root, "_open", lambda *args: gate(*args))
+    asyncio.run(cancelled(application, "/media/a.txt", gate))
+    gate.open.set()
+    assert settle(media) == []
+    monkeypatch.undo()
+    assert ask(application, "/media/a.txt").body == b"hello"
+
+
+@pytest.mark.parametrize("path", ["a.txt", "large.bin"])
+def test_cancelled_while_reading(
+    path: str, serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
+    gate = Gate(os.pread)
+    monkeypatch.setattr(os, "pread", gate)
+    application = serve()
+    asyncio.run(cancelled(application, f"/media/{path}", gate))
+    # The worker reads on: until it has ended, the number must be nobody else's.
+    assert opened_files(media) == [path]
+    gate.open.set()
+    assert settle(media) == []
+    monkeypatch.undo()
+    assert ask(application, f"/media/{path}").ended
+
+
+def test_cancelled_while_the_next_span_is_read(
+    serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
+    pread = os.pread
+    gate = Gate(pread)
+    monkeypatch.setattr(os, "pread", lambda *args: (pread if args[2] < 1024 else gate)(*args))
+    application = serve()
+
+    async def main() -> None:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if len(sent) == 2:  # the start, and the first span
+                await asyncio.Event().wait()
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "GET", "path": "/media/large.bin", "headers": []}
+        request = asyncio.create_task(application(scope, receive, send))  # type: ignore[arg-type]
+        assert await asyncio.to_thread(gate.reached.wait, 10)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert opened_files(media) == ["large.bin"]
+        gate.open.set()
+
+    asyncio.run(main())
+    assert settle(media) == []
+
+
+@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("path", ["a.txt", "large.bin", "nope"])
+def test_cancelled_at_any_time(
+    path: str, turns: int, serve: Serve, media: Path, cache: str
+) -> None:
+    application = serve()
+
+    async def main() -> None:
+        request = asyncio.create_task(asked(application, f"/media/{path}"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        request.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await request
+
+    before = threading.active_count()
+    asyncio.run(main())
+    assert settle(media) == []
+    assert threading.active_count() <= before + 2
+    assert len(opened(media)) <= 1
