@@ -1,4 +1,4 @@
-"""Response splitting: no byte of a path, of a setting or of a request gets into a header unchecked."""
+"""Response splitting: no byte of a path, a setting or a request gets into a header unchecked."""
 
 import os
 from collections.abc import Iterator
