@@ -208,7 +208,7 @@ class Location:
         private = "" if self.is_public else "private, "
         assert not isinstance(self.immutable, str)
         if self.immutable is not None and self.immutable.search(path):
-            return (private or "public, ") + FOREVER
+            return private + FOREVER
         if self.cache_control is None:
             return private + "no-cache"
         if not callable(self.cache_control):

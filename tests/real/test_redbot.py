@@ -35,9 +35,6 @@ STYLES = frozenset({"CSP_UNSAFE_INLINE"})
 # It does not know multipart/byteranges, whose parts have the Content-Range (RFC 9110 15.3.7.2
 # forbids it in the head).
 MULTIPART = frozenset({"PARTIAL_WITHOUT_RANGE"})
-# It finds "public" needless where max-age allows storing. Here it also says that answers to requests
-# with credentials may be shared (RFC 9111 section 3.5), as those of a public location may.
-PUBLIC = frozenset({"STORE_PUBLIC_UNNECESSARY"})
 
 CASES = {
     "text": Case(200, "/media/a.txt"),
@@ -47,7 +44,7 @@ CASES = {
     "empty": Case(200, "/media/empty.txt"),
     "head": Case(200, "/media/a.bin", method="HEAD"),
     "an hour": Case(200, "/hour/a.txt"),
-    "immutable": Case(200, "/immutable/a.txt", mistaken=PUBLIC),
+    "immutable": Case(200, "/immutable/a.txt"),
     "any origin": Case(200, "/cors/a.txt", [("Origin", "https://app.example.com")]),
     "an origin": Case(200, "/listed/a.txt", [("Origin", "https://app.example.com")]),
     "no origin": Case(200, "/listed/a.txt"),

@@ -346,7 +346,7 @@ def test_cache_control(tmp_path: Path) -> None:
     # RFC 8246.
     for pattern in (r"\.[0-9a-f]{4}\.", re.compile(r"\.[0-9a-f]{4}\.")):
         options: dict[str, Any] = {"immutable": pattern, "cache_control": "max-age=5"}
-        assert of("a/b.0c1d.js", **options) == "public, max-age=31536000, immutable"
+        assert of("a/b.0c1d.js", **options) == "max-age=31536000, immutable"
         assert of("a/b.0c1.js", **options) == "max-age=5"
     assert of("x", immutable="x", access="internal") == "private, max-age=31536000, immutable"
 

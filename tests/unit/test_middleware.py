@@ -424,14 +424,14 @@ def test_options(serve: Serve) -> None:
     assert answer.has(cache_control="max-age=5", x_one="1", content_length="5")
     answer = ask(application, "/media/folder/b.html")
     assert answer.has(
-        cache_control="public, max-age=31536000, immutable", content_type="text/x-own", x_one="1"
+        cache_control="max-age=31536000, immutable", content_type="text/x-own", x_one="1"
     )
     # They are said of files, and of what says that one hasn't changed.
     assert "x-one" not in ask(application, "/media/nope").headers
     tag = answer.headers["etag"].encode()
     answer = ask(application, "/media/folder/b.html", headers=[(b"if-none-match", tag)])
     assert answer.status == 304
-    assert answer.has(cache_control="public, max-age=31536000, immutable", x_one="1")
+    assert answer.has(cache_control="max-age=31536000, immutable", x_one="1")
 
 
 def test_callables_are_asked_each_time(serve: Serve) -> None:
