@@ -1,0 +1,59 @@
+"""One location of each access, and guarded folders within the public one."""
+
+import os
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.private.project.settings")
+
+bare = get_asgi_application()  # what nginx has behind it
+
+from media_asgi import Location, MediaMiddleware, files  # noqa: E402
+
+from . import access  # noqa: E402
+
+if os.environ.get("PRIVATE_RESOLVER") == "portable":  # as where there is no openat2(2)
+    files.KERNEL.openat2 = files.KERNEL.cached = False
+
+PREDICATES = {
+    "members": access.member,
+    "staff": access.staff,
+    "object": access.Listed(),
+    "object-later": access.ListedLater(),
+    "partial": access.partial,
+    "partial-later": access.partial_later,
+    "vague": access.vague,
+    "failing": access.failing,
+    "failing-later": access.failing_later,
+    "telling": access.telling,
+}
+
+application = MediaMiddleware(
+    bare,
+    Location.media(),
+    Location(url="/protected/", root=settings.SENDFILE_ROOT, access="internal"),
+    Location.storage("signed"),
+    *(
+        Location(url=f"/{name}/", root=settings.DATA / "asked", access=predicate)
+        for name, predicate in PREDICATES.items()
+    ),
+    Location(
+        url="/redirecting/",
+        root=settings.DATA / "asked",
+        access=access.member,
+        login_redirect=True,
+    ),
+    Location(
+        url="/redirecting-later/",
+        root=settings.DATA / "asked",
+        access=access.staff,
+        login_redirect=True,
+    ),
+    # Within the public folder.
+    Location(url="/media/documents/", root=settings.MEDIA_ROOT / "documents", access="internal"),
+    Location(url="/media/members/", root=settings.MEDIA_ROOT / "members", access=access.member),
+    Location(url="/media/signed/", root=settings.MEDIA_ROOT / "signed", access="signed"),
+    # A public folder with everything that it links to, but for what others guard.
+    Location(url="/linked/", root=settings.DATA / "linked", follow_symlinks=True),
+)

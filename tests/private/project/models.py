@@ -1,0 +1,10 @@
+from django.core.files.storage import storages
+from django.db import models
+
+
+def signed() -> object:
+    return storages["signed"]
+
+
+class Report(models.Model):
+    file = models.FileField(storage=signed, upload_to="reports/", max_length=255)
