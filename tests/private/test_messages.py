@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from media_asgi import Location, MediaMiddleware
+from media_asgi import Location, MediaMiddleware, files
 
 Message = dict[str, Any]
 
@@ -171,3 +171,26 @@ def test_a_file_that_is_missing_in_a_public_location_may_be_handed_over(
     exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"))])
     exchange.run(internal, falling, path="/public/thumbnail.txt")
     assert exchange.sent[1]["body"] == b"the file"
+
+
+def test_a_guarded_folder_in_another_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where case doesn't count, an open file's path is as the client wrote it."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "a.txt").write_bytes(b"secret")
+    (tmp_path / "Documents").symlink_to("documents")  # both names lead to it, as there
+    (tmp_path / "open.txt").write_bytes(b"open")
+    real_path = files._real_path
+    monkeypatch.setattr(
+        files, "_real_path", lambda fd: real_path(fd).replace("/documents/", "/Documents/")
+    )
+    public = Location(url="/media/", root=tmp_path)
+    guarded = Location(url="/media/documents/", root=documents, access="internal")
+    for path, locations, status in (
+        ("/media/open.txt", (public, guarded), 200),
+        ("/media/Documents/a.txt", (public,), 200),
+        ("/media/Documents/a.txt", (public, guarded), 404),
+    ):
+        exchange = Exchange([])
+        exchange.run(*locations, path=path)
+        assert exchange.sent[0]["status"] == status

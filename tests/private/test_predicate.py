@@ -1,0 +1,238 @@
+"""Who may see a file, asked of Django's request with real sessions and users, on real servers."""
+
+import time
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from ..client import Response
+from .support import BOTH, Lookout, Site, on
+
+DATA = bytes(range(256)) * 40
+SECRET = b"SECRET: not for just anybody"
+
+
+def check(response: Response) -> None:
+    """What each answer of a location with a predicate has."""
+    assert "Cookie" in response.all("vary")
+    assert response["x-content-type-options"] == "nosniff"
+    if response.status in (200, 206, 304):
+        assert response["cache-control"] == "private, no-cache"
+    else:
+        assert response["cache-control"] == "no-store"
+        assert "etag" not in response
+
+
+@on(*BOTH)
+def test_members_only(site: Site) -> None:
+    """Sync: ``request.user``, lazily from the session and the database."""
+    site.put("asked/alice/own.bin", DATA)
+    with Lookout(site.data / "asked/alice") as lookout:
+        stranger, bob, alice = site.browser(), site.browser("bob"), site.browser("alice")
+        out = site.browser("alice")
+        kept = dict(out.cookies)
+        out.get("/log-out/", method="POST")
+        out.cookies = kept  # who keeps the cookie has no session any more
+        forged = site.browser()
+        forged.cookies = {"sessionid": "x" * 32}
+        for browser in (stranger, bob, out, forged):
+            for fields in ([], [("Range", "bytes=0-9")], [("If-None-Match", "*")]):
+                for method in ("GET", "HEAD"):
+                    response = browser.get("/members/alice/own.bin", *fields, method=method)
+                    assert response.status == 403
+                    assert response.body == (b"403 Forbidden\n" if method == "GET" else b"")
+                    check(response)
+        assert not lookout.opened
+        whole = alice.get("/members/alice/own.bin")
+        assert (whole.status, whole.body) == (200, DATA)
+        assert lookout.opened == {"own.bin"}
+        etag = whole["etag"]
+        part = alice.get("/members/alice/own.bin", ("Range", "bytes=10-19"))
+        assert (part.status, part.body) == (206, DATA[10:20])
+        unchanged = alice.get("/members/alice/own.bin", ("If-None-Match", etag))
+        assert unchanged.status == 304
+        head = alice.get("/members/alice/own.bin", method="HEAD")
+        assert head.length == len(DATA)
+        failed = alice.get("/members/alice/own.bin", ("If-Match", '"other"'))
+        assert failed.status == 412
+        beyond = alice.get("/members/alice/own.bin", ("Range", "bytes=999999-"))
+        assert beyond.status == 416
+        missing = alice.get("/members/alice/missing.bin")
+        assert missing.status == 404
+        for response in (whole, part, unchanged, failed, beyond, missing):
+            check(response)
+    # What isn't there and what isn't theirs look the same to a stranger.
+    assert (
+        stranger.get("/members/alice/missing.bin").headers[2:]
+        == (stranger.get("/members/alice/own.bin").headers[2:])
+    )
+
+
+@on(*BOTH)
+def test_readers_only(site: Site) -> None:
+    """Async: ``request.auser()``, and a query of its own."""
+    site.put("asked/staff.bin", DATA)
+    with Lookout(site.data / "asked") as lookout:
+        for name in ("", "alice", "sue"):
+            assert site.browser(name).get("/staff/staff.bin").status == 403
+        assert not lookout.opened
+        response = site.browser("rita").get("/staff/staff.bin", ("Range", "bytes=0-9"))
+        assert (response.status, response.body) == (206, DATA[:10])
+        check(response)
+
+
+@on(*BOTH)
+@pytest.mark.parametrize("kind", ["object", "object-later", "partial", "partial-later"])
+def test_any_callable(site: Site, kind: str) -> None:
+    site.put(f"asked/{kind}.bin", DATA)
+    assert site.get(f"/{kind}/{kind}.bin?word=open").body == DATA
+    refused = site.get(f"/{kind}/{kind}.bin?word=shut")
+    assert refused.status == 403
+    check(refused)
+
+
+@on(*BOTH)
+def test_what_it_is_given(site: Site) -> None:
+    for path, told in [
+        ("a.txt", "a.txt"),
+        ("folder/a%20b%C3%BC.txt", "folder/a bü.txt"),
+        ("..%2Fa.txt", "../a.txt"),  # which is never opened, whatever it says
+        ("%FF.txt", "\udcff.txt"),
+    ]:
+        target = f"/telling/{path}?q=1"
+        response = site.get(target, ("Cookie", "a=b"))
+        assert response.status == 500
+        assert b"told" not in response.body
+        line = site.logged(f"told {[told, 'GET']!r}"[:-1])
+        assert line.endswith("?q=1', 'b']")
+    for name in ("alice", "rita"):  # never of a method that no file has
+        assert site.browser(name).get("/telling/a.txt", method="POST").status == 405
+
+
+@on(*BOTH)
+def test_an_exception(site: Site) -> None:
+    for location, line in (
+        ("failing", "the predicate fails for failing.txt"),
+        ("failing-later", "the async predicate fails for failing.txt"),
+    ):
+        site.put("asked/failing.txt", SECRET)
+        with Lookout(site.data / "asked") as lookout:
+            response = site.browser("alice").get(f"/{location}/failing.txt")
+            assert response.status == 500
+            assert response.body == b"500 Internal Server Error\n"
+            check(response)
+            assert not lookout.opened
+        assert "RuntimeError" in site.logged(line)
+
+
+@on(*BOTH)
+@pytest.mark.parametrize("word", ["none", "one", "zero", "text", "user"])
+def test_neither_true_nor_false(site: Site, word: str) -> None:
+    """Truth is not enough: what a query set or a user is worth is a matter of chance."""
+    site.put("asked/vague.txt", SECRET)
+    with Lookout(site.data / "asked") as lookout:
+        response = site.browser("alice").get(f"/vague/vague.txt?word={word}")
+        assert response.status == 500
+        assert SECRET not in response.body
+        check(response)
+        assert not lookout.opened
+    site.logged("It must return True or False.")
+
+
+@on(*BOTH, "daphne-forced", "daphne-mounted", "uvicorn-mounted")
+def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
+    site.put("asked/alice/ü own.bin", DATA)
+    mount = "" if site.kind in BOTH else "/app"
+    for location, stranger, refused in (
+        ("redirecting", "", "bob"),
+        ("redirecting-later", "", "sue"),
+    ):
+        with Lookout(site.data / "asked/alice") as lookout:
+            target = f"/{location}/alice/%C3%BC%20own.bin?page=1&b=%26"
+            response = site.browser(stranger).get(target)
+            assert response.status == 302
+            check(response)
+            url = urlsplit(response["location"])
+            # LOGIN_URL is the name of a view, and its URL is beneath the script name.
+            assert url.path == f"{mount}/log-in/"
+            (back,) = parse_qs(url.query)["next"]
+            # As Django's own views have it: the path as the server gives it.
+            assert unquote(back).endswith(unquote(target))
+            # Logging in again would not help.
+            response = site.browser(refused).get(target)
+            assert response.status == 403
+            check(response)
+            assert not lookout.opened
+    assert site.browser("alice").get("/redirecting/alice/%C3%BC%20own.bin").body == DATA
+    assert site.browser("rita").get("/redirecting-later/alice/%C3%BC%20own.bin").body == DATA
+    assert site.browser().get("/members/alice/%C3%BC%20own.bin").status == 403
+
+
+@on(*BOTH)
+def test_a_query_that_is_no_text(site: Site) -> None:
+    """Django's request can't hold it."""
+    site.put("asked/alice/own.bin", DATA)
+    before = len(site.server.log)
+    for location in ("members", "redirecting", "staff"):
+        response = site.get(f"/{location}/alice/own.bin?".encode() + b"a=\xff")
+        assert response.status in (400, 403)  # 400: of a server that refuses it before us
+    assert "Traceback" not in site.server.log[before:]
+
+
+@on(*BOTH)
+def test_nothing_is_loaded_for_a_location_that_does_not_ask(site: Site) -> None:
+    """Without its database a public file is served, and an asked one is not."""
+    site.put("media/unasked.txt", b"public")
+    site.put("asked/alice/asked.txt", SECRET)
+    alice = site.browser("alice")
+    assert alice.get("/members/alice/asked.txt").body == SECRET
+    database = site.data / "db.sqlite3"
+    database.rename(site.data / "away")
+    try:
+        public = alice.get("/media/unasked.txt")
+        assert (public.status, public.body) == (200, b"public")
+        assert "vary" not in public
+        asked = alice.get("/members/alice/asked.txt")
+        assert asked.status == 500
+        assert SECRET not in asked.body
+    finally:
+        database.unlink(missing_ok=True)
+        (site.data / "away").rename(database)
+    assert alice.get("/members/alice/asked.txt").body == SECRET
+
+
+@on(*BOTH)
+def test_no_connection_to_the_database_is_left(site: Site) -> None:
+    site.put("asked/alice/leaking.bin", DATA)
+    alice, stranger = site.browser("alice"), site.browser()
+
+    def held() -> list[str]:
+        return [path for path in site.server.descriptors() if "db.sqlite3" in path]
+
+    def ask() -> None:
+        assert alice.get("/members/alice/leaking.bin").status == 200
+        assert alice.get("/members/bob/leaking.bin").status == 403
+        assert alice.get("/staff/alice/leaking.bin").status == 403
+        assert alice.get("/redirecting/bob/leaking.bin").status == 403
+        assert alice.get("/redirecting-later/a").status == 403
+        assert alice.get("/failing-later/a").status == 500
+        assert alice.get("/vague/a?word=user").status == 500
+        assert stranger.get("/redirecting/alice/leaking.bin").status == 302
+
+    ask()
+    threads = site.server.threads()
+    for _ in range(10):
+        ask()
+    deadline = time.monotonic() + 5
+    while held() or site.server.threads() > threads + 2:
+        assert time.monotonic() < deadline, (held(), site.server.threads(), threads)
+        time.sleep(0.05)
+
+
+@on(*BOTH)
+def test_other_methods_are_refused_without_asking(site: Site) -> None:
+    site.put("asked/methods.bin", DATA)
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"):
+        response = site.get("/failing/methods.bin", method=method)
+        assert response.status == 405
+        assert response["allow"] == "GET, HEAD"
