@@ -4,9 +4,9 @@
 By its own name the file would be opened a second time, after the kernel has vouched for the first:
 a swap in between would be served. So the name is ``/proc/self/fd/N``, of the descriptor that was
 opened. granian's ``send`` returns before its own open, and nothing tells when that has happened, so
-that N is kept for a stated time. It is never closed, and so is never another's, but turned to
-``/dev/null`` for as long again before it is lent anew: a server that was stopped for a while opens
-that, and not another client's file.
+that N is kept for a stated time; and then, for as long again, turned to ``/dev/null`` before it is
+closed and can be another's: a server that was stopped for a while opens that, and not another
+client's file.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _KEPT = 10.0
 # Of the process' descriptors, so much may be lent: above it, files are sent the ordinary way.
 _SHARE = 4
 
-# Each with the time from which on it may be taken back, or lent again.
+# Each with the time from which on it may be taken back, or closed.
 _lent: collections.deque[tuple[float, int]] = collections.deque()
 _resting: collections.deque[tuple[float, int]] = collections.deque()
 
@@ -39,17 +39,15 @@ def lend(fd: int) -> str | None:
         return None
     _take_back()
     try:
-        if _resting and _resting[0][0] <= time.monotonic():
-            number = _resting.popleft()[1]
-            os.dup2(fd, number, inheritable=False)
-        elif len(_lent) + len(_resting) < _limit():
-            number = os.dup(fd)
-        else:
+        if len(_lent) + len(_resting) >= _limit():
             return None
+        number = os.dup(fd)
     except OSError:
         return None
     _lent.append((time.monotonic() + _KEPT, number))
-    asyncio.get_running_loop().call_later(_KEPT + 0.1, _take_back)
+    loop = asyncio.get_running_loop()
+    loop.call_later(_KEPT + 0.1, _take_back)
+    loop.call_later(2 * _KEPT + 0.2, _take_back)
     return f"/proc/self/fd/{number}"
 
 
@@ -62,6 +60,8 @@ def _limit() -> int:
 
 def _take_back() -> None:
     now = time.monotonic()
+    while _resting and _resting[0][0] <= now:
+        os.close(_resting.popleft()[1])
     if not _lent or _lent[0][0] > now:
         return
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
