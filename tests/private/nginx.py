@@ -1,0 +1,94 @@
+"""An nginx in front of the project, which serves what its views hand over."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Self
+
+from ..servers import reserved_port
+
+CONFIGURATION = """
+daemon off;
+master_process off;
+error_log {own}/error.log warn;
+pid {own}/pid;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {own}/body;
+    proxy_temp_path {own}/proxy;
+    fastcgi_temp_path {own}/fastcgi;
+    uwsgi_temp_path {own}/uwsgi;
+    scgi_temp_path {own}/scgi;
+    default_type application/octet-stream;
+    types {{
+        application/pdf pdf;
+        text/plain txt;
+        image/svg+xml svg;
+        text/html html;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{behind};
+            proxy_set_header Host $http_host;
+        }}
+        location /protected/ {{
+            internal;
+            alias {data}/protected/;
+        }}
+        location /media/ {{
+            alias {data}/media/;
+        }}
+        location /media/documents/ {{
+            internal;
+            alias {data}/media/documents/;
+        }}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """Looks like a `Server` to clients."""
+
+    def __init__(self, behind: int, data: Path) -> None:
+        program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+        assert program, "nginx is not installed"
+        self._own = Path(tempfile.mkdtemp(prefix="nginx-"))
+        self.port = reserved_port()
+        configuration = self._own / "nginx.conf"
+        configuration.write_text(
+            CONFIGURATION.format(own=self._own, port=self.port, behind=behind, data=data)
+        )
+        self._process = subprocess.Popen(
+            [program, "-p", self._own, "-e", self._own / "error.log", "-c", configuration],
+            stdin=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(ConnectionError), self.connect():
+                return
+            assert self._process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+
+    def connect(self, *, timeout: float = 10, rcvbuf: int | None = None) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    @property
+    def log(self) -> str:
+        return (self._own / "error.log").read_text()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._own)
