@@ -101,9 +101,8 @@ class DaphneConnection(Connection):
         is_sure = self._plain and len(body) <= _SURELY_TAKEN and self._is_idle()
         await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
         if is_sure:
-            # The ordinary hit.
+            # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await send({"type": "http.response.body", "body": body})
-            self._flush()
             return
         if self._plain:
             await send({"type": "http.response.body", "body": body, "more_body": True})
