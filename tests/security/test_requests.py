@@ -83,7 +83,7 @@ SEPARATORS = [
     b"/%00/",
     b":",
 ]
-TARGETS = [b"secret.txt", b"etc/passwd", b"media/.env", b"protected/p.txt", b"signed/s.txt"]
+TARGETS = [b"secret.txt", b"etc/passwd", b"media/.env"]
 
 
 def request(raw: bytes, *, has_raw_path: bool = True) -> dict[str, Any]:
@@ -97,9 +97,10 @@ def test_no_way_to_write_a_path_leads_out(prefix: bytes, target: Target) -> None
     for up, separator, wanted in itertools.product(UP, SEPARATORS, TARGETS):
         for depth in (1, 3):
             raw = prefix + (up + separator) * depth + wanted
-            for has_raw_path in (True, False):
-                asked = request(raw, has_raw_path=has_raw_path)
-                answer = target.ask(asked)
+            asked = request(raw)
+            # Without the bytes, only what is no UTF-8 is something else.
+            for raw_path in {raw, None} if "\ufffd" in asked["path"] else {raw}:
+                answer = target.ask(asked | {"raw_path": raw_path})
                 assert answer.is_inner or answer.status == 404, raw
                 assert b"root:" not in answer.body
 
