@@ -73,6 +73,7 @@ given = {
     "BASE_DIR": settings.BASE_DIR,
     "MEDIA_ROOT": Path(settings.MEDIA_ROOT),
     "STATIC_ROOT": Path(settings.STATIC_ROOT),
+    "INSTALLED_APPS": list(settings.INSTALLED_APPS),
     "Location": Location,
     "MediaMiddleware": MediaMiddleware,
     "get_asgi_application": get_asgi_application,
@@ -170,8 +171,9 @@ def test_console(code: str) -> None:
     for line in code.splitlines():
         for command in line.split(" && "):
             match command.split():
-                case ["uv", "add" | "pip", *_, package] | ["pip", "install", package]:
-                    assert package.split("[")[0] in {"uv", project["project"]["name"], *available}
+                case ["uv" | "pip", "add" | "install", *packages]:
+                    names = {package.split("[")[0] for package in packages}
+                    assert names <= {"uv", project["project"]["name"], *available}
                 case ["uv", "run", "pytest"]:
                     assert "pytest" in available
                 case ["uv", "run", "python", script, *arguments]:
@@ -184,9 +186,9 @@ def test_console(code: str) -> None:
                     )
                     assert done.returncode == 0, done.stderr
                     assert done.stdout.startswith("usage:")
-                case ["daphne", *arguments]:
+                case ["daphne", *arguments] | ["uv", "run", "daphne", *arguments]:
                     check_daphne(arguments)
-                case ["django-admin" | "python", *_]:
+                case ["python", "manage.py", *_] | ["django-admin", "startproject", *_]:
                     pass  # in tests/real, step by step
                 case _:
                     pytest.fail(f"nobody has tried {command!r}")

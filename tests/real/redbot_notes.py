@@ -6,13 +6,13 @@ from configparser import ConfigParser
 from typing import Any
 
 import thor
-from redbot.resource import HttpResource
+from redbot.resource import HttpResource  # type: ignore[import-untyped]
 
 
 def main() -> None:
     parser = ConfigParser()
     parser.read_dict({"redbot": {"enable_local_access": "True"}})
-    resources = []
+    resources: list[HttpResource] = []
     for method, url, headers in json.load(sys.stdin):
         resource = HttpResource(parser["redbot"])
         resource.set_request(url, method, headers)

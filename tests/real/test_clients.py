@@ -85,7 +85,7 @@ def base(server: Server) -> str:
 
 def test_curl(base: str, root: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
-    curl = ["curl", "--silent", "--show-error", "--fail", "--output", file]
+    curl: list[str | Path] = ["curl", "--silent", "--show-error", "--fail", "--output", file]
     interrupt(*curl, "--limit-rate", "8M", base + "a.bin", file=file)
     size = file.stat().st_size
     format_ = "%{http_code} %{size_download}"
@@ -106,7 +106,7 @@ def test_curl_of_what_is_whole_already(base: str, root: Path, tmp_path: Path) ->
 def test_curl_asks_again(base: str, root: Path, tmp_path: Path) -> None:
     """With the ETag that it kept, and with the time of its copy."""
     file, etag = tmp_path / "a.bin", tmp_path / "etag"
-    curl = ["curl", "--silent", "--show-error", "--fail", "--remote-time", "--output", file,
+    curl: list[str | Path] = ["curl", "--silent", "--show-error", "--fail", "--remote-time", "--output", file,
             "--write-out", "%{http_code} %{size_download}", base + "a.bin"]  # fmt: skip
     assert run(*curl, "--etag-save", etag).stdout == b"200 %d" % SIZE
     assert run(*curl, "--etag-compare", etag).stdout == b"304 0"
