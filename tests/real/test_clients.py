@@ -106,8 +106,18 @@ def test_curl_of_what_is_whole_already(base: str, root: Path, tmp_path: Path) ->
 def test_curl_asks_again(base: str, root: Path, tmp_path: Path) -> None:
     """With the ETag that it kept, and with the time of its copy."""
     file, etag = tmp_path / "a.bin", tmp_path / "etag"
-    curl: list[str | Path] = ["curl", "--silent", "--show-error", "--fail",
-            "--remote-time", "--output", file, "--write-out", "%{http_code} %{size_download}", base + "a.bin"]  # fmt: skip
+    curl: list[str | Path] = [
+        "curl",
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--remote-time",
+        "--output",
+        file,
+        "--write-out",
+        "%{http_code} %{size_download}",
+        base + "a.bin",
+    ]
     assert run(*curl, "--etag-save", etag).stdout == b"200 %d" % SIZE
     assert run(*curl, "--etag-compare", etag).stdout == b"304 0"
     assert run(*curl, "--time-cond", file).stdout == b"304 0"
