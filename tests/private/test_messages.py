@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from media_asgi import Location, MediaMiddleware, files
 
@@ -48,13 +49,15 @@ class Exchange:
     async def send(self, message: Message) -> None:
         self.sent.append(message)
 
-    def run(self, *locations: Location, method: str = "GET", path: str = "/view/") -> None:
+    def run(
+        self, *locations: Location, method: str = "GET", path: str = "/view/", query: bytes = b""
+    ) -> None:
         scope = {
             "type": "http",
             "method": method,
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query,
             "root_path": "",
             "headers": [],
         }
@@ -194,3 +197,21 @@ def test_a_guarded_folder_in_another_case(tmp_path: Path, monkeypatch: pytest.Mo
         exchange = Exchange([])
         exchange.run(*locations, path=path)
         assert exchange.sent[0]["status"] == status
+
+
+@pytest.mark.parametrize("redirects", [True, False])
+def test_a_query_that_is_no_text(tmp_path: Path, *, redirects: bool) -> None:
+    """Django's request can't hold it. Daphne and uvicorn refuse it themselves; others don't."""
+    if not settings.configured:
+        settings.configure()
+    asked: list[str] = []
+    location = Location(
+        url="/asked/",
+        root=tmp_path,
+        access=lambda request, path: bool(asked.append(path)),
+        login_redirect=redirects,
+    )
+    exchange = Exchange([])
+    exchange.run(location, path="/asked/a.txt", query=b"a=\xff")
+    assert exchange.sent[0]["status"] == 403
+    assert not asked

@@ -169,17 +169,6 @@ def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
 
 
 @on(*BOTH)
-def test_a_query_that_is_no_text(site: Site) -> None:
-    """Django's request can't hold it."""
-    site.put("asked/alice/own.bin", DATA)
-    before = len(site.server.log)
-    for location in ("members", "redirecting", "staff"):
-        response = site.get(f"/{location}/alice/own.bin?".encode() + b"a=\xff")
-        assert response.status in (400, 403)  # 400: of a server that refuses it before us
-    assert "Traceback" not in site.server.log[before:]
-
-
-@on(*BOTH)
 def test_nothing_is_loaded_for_a_location_that_does_not_ask(site: Site) -> None:
     """Without its database a public file is served, and an asked one is not."""
     site.put("media/unasked.txt", b"public")
