@@ -43,6 +43,7 @@ SPANS = [
     pytest.param(b"bytes=50-59,0-9,8-12", [(50, 60), (0, 13)], id="15.3.7.2-joined-in-its-place"),
     pytest.param(b"bytes=20-29,0-9,5-22", [(0, 30)], id="15.3.7.2-three-joined-by-the-last"),
     pytest.param(b"bytes=0-9,50-59,5-14", [(0, 15), (50, 60)], id="15.3.7.2-at-the-first-of-them"),
+    pytest.param(b"bytes=20-29,60-69,15-24", [(15, 30), (60, 70)], id="15.3.7.2-before-the-second"),
     pytest.param(b"bytes=0-49,50-", [(0, 50), (50, 100)], id="14.2-as-many-bytes-as-there-are"),
     pytest.param(
         b"bytes=" + b",".join(b"%d-%d" % (n, n) for n in range(0, 2 * MAX_RANGES, 2)),
