@@ -69,17 +69,16 @@ class Browser:
             path, [("Content-Type", f"multipart/form-data; boundary={boundary}")], "POST", body
         )
 
-    def log_in(self) -> None:
-        path = "/admin/login/?next=/admin/"
-        fields = {"username": "admin", "password": "admin", "csrfmiddlewaretoken": self.token(path)}
-        response = self.ask(
-            path,
-            [("Content-Type", "application/x-www-form-urlencoded")],
-            "POST",
-            urlencode(fields).encode(),
-        )
-        assert response.status == 302
-        assert response["location"] == "/admin/"
+    def log_in(self, name: str = "admin", path: str = "/admin/login/?next=/admin/") -> None:
+        answer = self.send(path, {"username": name, "password": name})
+        assert answer.status == 302
+        assert answer["location"] == unquote(path.partition("next=")[2])
+
+    def send(self, path: str, fields: dict[str, str], page: str = "") -> Response:
+        """Posts the form at `path`, with the token of the page that it is on."""
+        body = urlencode({**fields, "csrfmiddlewaretoken": self.token(page or path)})
+        headers = [("Content-Type", "application/x-www-form-urlencoded")]
+        return self.ask(path, headers, "POST", body.encode())
 
     def token(self, path: str) -> str:
         page = self.get(path)
@@ -144,11 +143,11 @@ def browser(site: Site) -> Iterator[Browser]:
     browser.connection.close()
 
 
-def media_of(page: Response) -> set[str]:
+def media_of(page: Response, prefix: str = "/media/") -> set[str]:
     """The addresses of all media that a page shows or links to."""
     return {
         html.unescape(url)
-        for url in re.findall(r'(?:src|href)="(/media/[^"]+)"', page.body.decode())
+        for url in re.findall(rf'(?:src|href)="({prefix}[^"]+)"', page.body.decode())
     }
 
 
@@ -220,6 +219,72 @@ def test_pages_by_django(browser: Browser) -> None:
     assert missing["content-type"].startswith("text/plain")
     outside = browser.get("/media/../db.sqlite3")
     assert outside.status == 404
+
+
+def serves_private_files(site: Site) -> bool:
+    return site.application != "demo_site.asgi:application"
+
+
+def test_documents_are_for_their_owner_and_staff(site: Site, browser: Browser) -> None:
+    data = random.Random(3).randbytes(100_000)
+    page = browser.get("/documents/")
+    assert page.status == 302
+    assert page["location"] == "/login/?next=/documents/"
+    browser.log_in("ann", page["location"])
+    before = media_of(browser.get("/documents/"), "/protected/")
+    answer = browser.submit("/documents/", {"title": "Mine"}, ("ünï cödé (1).bin", data))
+    assert answer.status == 302
+    new = media_of(browser.get("/documents/"), "/protected/") - before
+    url, download = sorted(new, key=len)
+    assert download == f"{url}?download"
+    if not serves_private_files(site):
+        # Without its internal location the header is of no use, and harmless.
+        assert browser.get(url).body == b""
+        return
+    check_file(browser, url, data)
+    response = browser.get(download)
+    assert response.body == data
+    # Django's storage makes names plain: no spaces, no brackets.
+    name = response["content-disposition"].partition("filename*=utf-8''")[2]
+    assert unquote(name).startswith("ünï_cödé_1")
+    for document in before:
+        assert browser.get(document).status == 200
+
+    assert browser.send("/logout/", {}, page="/documents/").status == 302
+    for document in (url, download, *before):
+        assert browser.get(document).status == 302
+    for name, status in (("ben", 403), ("admin", 200)):
+        other = Browser(site)
+        other.log_in(name, "/login/?next=/documents/")
+        for document in (url, download, *before):
+            assert other.get(document).status == status
+        seen = media_of(other.get("/documents/"), "/protected/")
+        assert bool(seen & {url, *before}) == (status == 200)
+        other.connection.close()
+    missing = browser.get("/protected/samples/nothing.pdf")
+    assert missing.status == 302
+
+
+def test_links_are_for_who_has_them(site: Site, browser: Browser) -> None:
+    assert media_of(browser.get("/links/"), "/shared/")
+    urls = media_of(browser.get("/links/?seconds=10"), "/shared/")
+    if not serves_private_files(site):
+        assert {browser.get(url).status for url in urls} == {404}
+        return
+    assert len(urls) >= 6
+    for url in urls:
+        path = url.partition("?")[0]
+        data = (site.media.parent / unquote(path)[1:]).read_bytes()
+        check_file(browser, url, data)
+        assert browser.get(url)["cache-control"].startswith("private, max-age=")
+        assert browser.get(url)["referrer-policy"] == "no-referrer"
+        assert browser.get(path).status == 403
+        assert browser.get(url.replace("media-expires=1", "media-expires=2")).status == 403
+    downloads = {url for url in urls if "media-download=" in url}
+    assert len(downloads) == len(urls) / 2
+    for url in urls:
+        disposition = ["attachment"] if url in downloads else []
+        assert browser.get(url).all("content-disposition") == disposition
 
 
 def test_the_websocket(site: Site, browser: Browser) -> None:

@@ -1,4 +1,4 @@
-"""The whole of it: run `daphne demo_site.asgi:application`."""
+"""The whole of it, for public files: run `daphne demo_site.asgi:application`."""
 
 import os
 

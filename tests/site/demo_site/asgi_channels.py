@@ -1,4 +1,4 @@
-"""With Channels: around the router or inside its "http", as you like."""
+"""With Channels, and with private files: around the router or inside its "http", as you like."""
 
 import os
 
@@ -7,7 +7,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
-from media_asgi import MediaMiddleware
+from media_asgi import Location, MediaMiddleware
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_site.settings")
 
@@ -17,6 +17,14 @@ from gallery.consumers import Live  # noqa: E402
 
 websocket = AuthMiddlewareStack(URLRouter([path("ws/live/", Live.as_asgi())]))
 
-application = MediaMiddleware(ProtocolTypeRouter({"http": django, "websocket": websocket}))
+locations = (
+    Location.media(),
+    Location.storage("protected", access="internal"),  # what views hand over
+    Location.storage("shared"),  # for who has a link that its SignedMediaStorage made
+)
 
-inside = ProtocolTypeRouter({"http": MediaMiddleware(django), "websocket": websocket})
+application = MediaMiddleware(
+    ProtocolTypeRouter({"http": django, "websocket": websocket}), *locations
+)
+
+inside = ProtocolTypeRouter({"http": MediaMiddleware(django, *locations), "websocket": websocket})

@@ -60,6 +60,9 @@ TEMPLATES = [
 ]
 
 ROOT_URLCONF = "demo_site.urls"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "documents"
+LOGOUT_REDIRECT_URL = "gallery"
 ASGI_APPLICATION = "demo_site.asgi_channels.application"
 
 DATABASES = {
@@ -80,6 +83,15 @@ MEDIA_ROOT = SITE_DATA / "media"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    # Outside MEDIA_ROOT: not everybody may see these.
+    "protected": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": SITE_DATA / "protected", "base_url": "/protected/"},
+    },
+    "shared": {
+        "BACKEND": "media_asgi.storage.SignedMediaStorage",
+        "OPTIONS": {"location": SITE_DATA / "shared", "base_url": "/shared/", "expires_in": 300},
+    },
 }
 
 LOGGING = {

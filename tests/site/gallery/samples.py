@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 import zipfile
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,9 +11,11 @@ from typing import NamedTuple
 
 import av
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.files.storage import storages
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from .models import Upload
+from .models import Document, Shared, Upload
 
 Size = tuple[int, int]
 
@@ -152,6 +155,19 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
+# Whose documents, and copies of what, they are.
+DOCUMENTS = {
+    "ann": {"Ann’s lease.pdf": "landscapes.pdf", "Ann at dawn.jpg": "dawn.jpg"},
+    "ben": {"Bens Brief – für später.txt": "Grüße aus Αθήνα.txt", "Ben by night.png": "night.png"},
+}
+SHARED = {
+    "press kit.zip": "landscapes.zip",
+    "cover.webp": "noon.webp",
+    "programme.pdf": "landscapes.pdf",
+    "trailer.webm": "day.webm",
+}
+
+
 def make_samples(*, video: bool = True) -> None:
     """Makes and registers what isn't there yet."""
     folder = Path(settings.MEDIA_ROOT, "samples")
@@ -166,3 +182,25 @@ def make_samples(*, video: bool = True) -> None:
             make(unfinished)
             unfinished.replace(path)
         Upload.objects.get_or_create(file=f"samples/{name}", defaults={"title": title})
+    for username, documents in DOCUMENTS.items():
+        owner = User.objects.get(username=username)
+        for name, original in documents.items():
+            copy(folder / original, storages["protected"].path(f"samples/{name}"))
+            Document.objects.get_or_create(
+                file=f"samples/{name}", defaults={"title": Path(name).stem, "owner": owner}
+            )
+    for name, original in SHARED.items():
+        if (folder / original).exists():
+            copy(folder / original, storages["shared"].path(f"samples/{name}"))
+            Shared.objects.get_or_create(
+                file=f"samples/{name}", defaults={"title": Path(name).stem.capitalize()}
+            )
+
+
+def copy(original: Path, to: str) -> None:
+    path = Path(to)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}")
+        shutil.copyfile(original, unfinished)
+        unfinished.replace(path)

@@ -18,6 +18,10 @@ ARGUMENTS = {
 WELCOME = """
   {site}/
       the gallery: upload a file, open it, seek the video, open the PDF
+  {site}/documents/
+      documents for their owners alone, handed over by a view: ann / ann, ben / ben, admin / admin
+  {site}/links/
+      links that end: make some for ten seconds, and reload one after its end
   {site}/admin/
       Django's admin over the same files: admin / admin
 

@@ -10,19 +10,31 @@ for (const card of document.querySelectorAll(".card.video")) {
   });
 }
 
+// What is left of each link's time; its end is in the link itself.
+for (const left of document.querySelectorAll("[data-link]")) {
+  const ends = new URL(left.dataset.link, document.baseURI).searchParams.get("media-expires");
+  const show = () => {
+    const seconds = Math.ceil(ends - Date.now() / 1000);
+    left.textContent = seconds > 0 ? `ends in ${seconds} s` : "has ended";
+    left.classList.toggle("ended", seconds <= 0);
+    if (seconds > 0) setTimeout(show, 1000);
+  };
+  show();
+}
+
 const live = document.getElementById("live");
 const answer = document.getElementById("answer");
 let socket;
 let user = "";
 
 function connect() {
-  const url = new URL("ws/live/", document.baseURI);
+  const url = new URL("ws/live/", document.querySelector(".brand").href);
   url.protocol = url.protocol.replace("http", "ws");
   socket = new WebSocket(url);
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if ("user" in message) user = message.user;
-    if ("echo" in message) answer.textContent = `The server says: ${message.echo}`;
+    if ("echo" in message && answer) answer.textContent = `The server says: ${message.echo}`;
     if ("time" in message) {
       live.dataset.state = "open";
       live.textContent = `${message.time} · ${user}`;
@@ -36,7 +48,7 @@ function connect() {
 }
 connect();
 
-document.getElementById("echo").addEventListener("submit", (event) => {
+document.getElementById("echo")?.addEventListener("submit", (event) => {
   event.preventDefault();
   const input = event.target.querySelector("input");
   if (socket.readyState !== WebSocket.OPEN) return;
