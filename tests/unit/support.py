@@ -151,9 +151,10 @@ def answer_of(messages: list[dict[str, Any]]) -> Answer:
     assert start["type"] == "http.response.start"
     headers = {}
     for name, value in start["headers"]:
-        assert name == name.lower()
-        assert name not in headers, "a field twice"
-        headers[name.decode("ascii")] = value.decode("latin-1")
+        field = name.decode("ascii")
+        assert field == field.lower()
+        assert field not in headers, "a field twice"
+        headers[field] = value.decode("latin-1")
     assert {message["type"] for message in bodies} <= {"http.response.body"}
     ends = [not message.get("more_body", False) for message in bodies]
     assert True not in ends[:-1]

@@ -91,6 +91,15 @@ def serve(media: Path, inner: Inner) -> Callable[..., MediaMiddleware]:
 Serve = Callable[..., MediaMiddleware]
 
 
+def left_open(media: Path) -> list[str]:
+    """What stays open, once the workers have ended."""
+    for _ in range(500):
+        if not opened_files(media):
+            break
+        time.sleep(0.01)
+    return opened_files(media)
+
+
 # --- What is ours -------------------------------------------------------------------------------
 
 
@@ -239,6 +248,14 @@ def test_the_longest_prefix_wins(media: Path, inner: Inner) -> None:
         assert ask(application, "/media/secrets").status == 404
 
 
+def test_a_name_that_is_not_utf_8(serve: Serve, media: Path) -> None:
+    (media / "\udcff.txt").write_text("bytes")
+    for root_path in ("", "/app"):
+        scope = {"raw_path": b"/media/%FF.txt", "root_path": root_path}
+        assert ask(serve(), "/media/\ufffd.txt", **scope).body == b"bytes"
+        assert ask(serve(), "/media/\ufffd.txt", raw_path=None).status == 404
+
+
 @pytest.mark.parametrize(
     ("url", "path"),
     [
@@ -284,7 +301,7 @@ def test_200(serve: Serve, media: Path) -> None:
         assert head.ended
         # One start, one body, nothing else.
         assert len(answer.messages) == len(head.messages) == 2
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_an_empty_file(serve: Serve) -> None:
@@ -368,7 +385,7 @@ def test_404(
     assert (answer.status, answer.body) == (200, b"inner")
     ((scope, _, _),) = inner.calls
     assert scope["path"] == f"/media/{path}"
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_dotfiles(serve: Serve) -> None:
@@ -382,6 +399,24 @@ def test_links(serve: Serve, media: Path) -> None:
     (media / "out").symlink_to(media.parent / "media-secret")
     assert ask(serve(), "/media/out/x.txt").status == 404
     assert ask(serve(follow_symlinks=True), "/media/out/x.txt").body == b"SECRET"
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_files_of_a_location_that_is_not_public(
+    resolver: str, media: Path, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_by(resolver, monkeypatch)
+    (media / "link").symlink_to("folder/b.html")
+    application = MediaMiddleware(
+        inner,
+        Location(url="/media/", root=media),
+        Location(url="/private/", root=media / "folder", access="internal"),
+    )
+    for _ in range(2):
+        assert ask(application, "/media/a.txt").body == b"hello"
+        assert ask(application, "/media/folder/b.html").status == 404
+        assert ask(application, "/media/link").status == 404
+        assert ask(application, "/private/b.html").body == b"inner"
 
 
 @pytest.mark.parametrize(
@@ -483,7 +518,7 @@ def test_a_callable_that_fails(
         assert answer.headers["cache-control"] == "no-store"
         assert answer.body == (b"500 Internal Server Error\n" if method == "GET" else b"")
     assert ask(application, "/media/nope").body == b"inner"
-    assert opened_files(media) == []
+    assert left_open(media) == []
     lines = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(lines) == 2
     assert all("/media/a.txt" in record.getMessage() for record in lines)
@@ -605,7 +640,7 @@ def test_spans(span: int, serve: Serve, media: Path, cache: str) -> None:
     assert answer.body == LARGE[:size]
     assert answer.headers["content-length"] == str(size)
     assert max(map(len, bodies(answer))) <= span
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_ranges_of_several_spans(serve: Serve, media: Path, cache: str) -> None:
@@ -623,7 +658,7 @@ def test_ranges_of_several_spans(serve: Serve, media: Path, cache: str) -> None:
     assert max(map(len, bodies(answer))) <= 1024
     again = ask(serve(), "/media/large.bin", headers=headers)
     assert again.headers["content-type"] != answer.headers["content-type"]
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_the_head_of_a_large_file_reads_nothing(
@@ -634,7 +669,7 @@ def test_the_head_of_a_large_file_reads_nothing(
     answer = ask(serve(), "/media/large.bin", "HEAD")
     assert (answer.status, answer.body, answer.ended) == (200, b"", True)
     assert answer.headers["content-length"] == str(len(LARGE))
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_others_get_their_turn(serve: Serve) -> None:
@@ -666,7 +701,7 @@ def test_many_at_once(serve: Serve, media: Path, cache: str) -> None:
             assert answer.body == contents.get(name, b"")
 
     asyncio.run(main())
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_a_file_that_shrinks_before_it_is_sent(
@@ -682,7 +717,7 @@ def test_a_file_that_shrinks_before_it_is_sent(
     assert answer.headers["cache-control"] == "no-store"
     assert "etag" not in answer.headers
     assert "/media/a.txt" in caplog.text
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_a_file_that_shrinks_while_it_is_sent(
@@ -701,7 +736,7 @@ def test_a_file_that_shrinks_while_it_is_sent(
     assert len(answer.body) < len(LARGE)
     assert LARGE.startswith(answer.body)
     assert "/media/large.bin" in caplog.text
-    assert opened_files(media) == []
+    assert left_open(media) == []
     assert ask(application, "/media/a.txt").body == b"hello"
 
 
@@ -748,7 +783,7 @@ def test_a_disk_that_fails_before_the_start(
         assert answer.headers["cache-control"] == "no-store"
         assert "/media/a.txt" in caplog.text
     monkeypatch.undo()
-    assert opened_files(media) == []
+    assert left_open(media) == []
     assert ask(application, "/media/a.txt").body == b"hello"
 
 
@@ -774,7 +809,7 @@ def test_a_disk_that_fails_after_the_start(
     assert 2000 < len(answer.body) < 5000
     assert "/media/large.bin" in caplog.text
     assert "Input/output" in caplog.text
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 @pytest.mark.parametrize("path", ["a.txt", "large.bin"])
@@ -788,7 +823,7 @@ def test_a_client_that_has_gone(path: str, serve: Serve, media: Path, cache: str
 
         messages = ask(serve(), f"/media/{path}", on_message=gone).messages
         assert len(messages) <= 2
-        assert opened_files(media) == []
+        assert left_open(media) == []
 
 
 @pytest.mark.parametrize("path", ["a.txt", "large.bin"])
@@ -799,7 +834,7 @@ def test_a_server_that_fails(path: str, serve: Serve, media: Path, cache: str) -
 
     with pytest.raises(ZeroDivisionError):
         ask(serve(), f"/media/{path}", on_message=broken)
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) -> None:
@@ -821,7 +856,7 @@ def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) ->
     answer = asyncio.run(main())
     assert not answer.ended
     assert 3 <= len(answer.messages) < 20
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 def test_the_body_of_a_request_is_no_disconnect(serve: Serve) -> None:
@@ -903,7 +938,7 @@ def test_what_opening_fails_with(
         assert all("/media/a.txt" in line and os.strerror(error) in line for line in logged)
         # And the server goes on.
         assert ask(application, "/media/a.txt").body == b"hello"
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -936,18 +971,32 @@ def test_no_descriptor_left(
     assert answer.headers["retry-after"].isdigit()
     assert "/media/a.txt" in caplog.text
     assert ask(application, "/media/a.txt").body == b"hello"
-    assert opened_files(media) == []
+    assert left_open(media) == []
 
 
+@pytest.mark.parametrize("what", ["callable", "open", "read", "stream"])
 def test_a_log_line_is_one_line(
-    serve: Serve, media: Path, caplog: pytest.LogCaptureFixture
+    what: str,
+    serve: Serve,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (media / "a\nCRITICAL: forged\x1b[31m").write_text("a")
-    ask(serve(headers=fail), "/media/a\nCRITICAL: forged\x1b[31m")
+    name = "a\nCRITICAL: forged\x1b[31m\udcff"
+    (media / name).write_bytes(LARGE if what == "stream" else b"a")
+    resolve_by("walk", monkeypatch)
+    if what == "open":
+        monkeypatch.setattr(os, "open", Failing(errno.EIO))
+    elif what != "callable":
+        for call in ("pread", "preadv"):
+            monkeypatch.setattr(os, call, Failing(errno.EIO))
+    application = serve(headers=fail) if what == "callable" else serve()
+    ask(application, f"/media/{name}")
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "forged" in record.getMessage()
-    assert "\n" not in record.getMessage()
-    assert "\x1b" not in record.getMessage()
+    line = record.getMessage()
+    assert "forged" in line
+    assert line.isprintable()
+    assert line.encode()
 
 
 # --- Cancellation -------------------------------------------------------------------------------
@@ -959,15 +1008,6 @@ async def cancelled(application: MediaMiddleware, path: str, gate: Gate) -> None
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-
-
-def settle(media: Path) -> list[str]:
-    """What stays open, once the workers have ended."""
-    for _ in range(500):
-        if not opened_files(media):
-            break
-        time.sleep(0.01)
-    return opened_files(media)
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)
@@ -986,7 +1026,7 @@ def test_cancelled_while_opening(
         monkeypatch.setattr(files.Root, "_open", lambda *args: gate(*args))
     asyncio.run(cancelled(application, "/media/a.txt", gate))
     gate.open.set()
-    assert settle(media) == []
+    assert left_open(media) == []
     monkeypatch.undo()
     assert ask(application, "/media/a.txt").body == b"hello"
 
@@ -1003,7 +1043,7 @@ def test_cancelled_while_reading(
     # The worker reads on: until it has ended, the number must be nobody else's.
     assert opened_files(media) == [path]
     gate.open.set()
-    assert settle(media) == []
+    assert left_open(media) == []
     monkeypatch.undo()
     assert ask(application, f"/media/{path}").ended
 
@@ -1038,7 +1078,7 @@ def test_cancelled_while_the_next_span_is_read(
         gate.open.set()
 
     asyncio.run(main())
-    assert settle(media) == []
+    assert left_open(media) == []
 
 
 @pytest.mark.parametrize("turns", range(12))
@@ -1058,6 +1098,6 @@ def test_cancelled_at_any_time(
 
     before = threading.active_count()
     asyncio.run(main())
-    assert settle(media) == []
+    assert left_open(media) == []
     assert threading.active_count() <= before + 2
     assert len(opened(media)) <= 1
