@@ -20,12 +20,14 @@ from ..servers import Server
 KINDS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
     "daphne": ("daphne", {}, {}),
     "uvicorn": ("uvicorn", {}, {}),
-    "daphne-xsendfile": ("daphne", {}, {"PRIVATE_BACKEND": "xsendfile"}),
-    "uvicorn-xsendfile": ("uvicorn", {}, {"PRIVATE_BACKEND": "xsendfile"}),
-    "daphne-portable": ("daphne", {}, {"PRIVATE_RESOLVER": "portable"}),
-    "daphne-forced": ("daphne", {}, {"PRIVATE_SCRIPT_NAME": "/app"}),
-    "daphne-mounted": ("daphne", {"root_path": "/app"}, {}),
-    "uvicorn-mounted": ("uvicorn", {"root_path": "/app"}, {}),
+    # Beneath a script name, and what else differs: fewer servers to start.
+    "daphne-mounted": ("daphne", {"root_path": "/app"}, {"PRIVATE_BACKEND": "xsendfile"}),
+    "uvicorn-mounted": ("uvicorn", {"root_path": "/app"}, {"PRIVATE_BACKEND": "xsendfile"}),
+    "daphne-forced": (
+        "daphne",
+        {},
+        {"PRIVATE_SCRIPT_NAME": "/app", "PRIVATE_RESOLVER": "portable"},
+    ),
 }
 BOTH = ("daphne", "uvicorn")
 

@@ -16,7 +16,7 @@ from .support import BOTH, Lookout, Site, on, with_query
 DATA = random.Random(6).randbytes(100_000)
 OWN_BODY = b"the application's own body"
 SECRET = b"SECRET: not for the public"
-XSENDFILE = ("daphne-xsendfile", "uvicorn-xsendfile")
+XSENDFILE = ("daphne-mounted", "uvicorn-mounted")
 
 Query = dict[str, Any]
 Way = Callable[[Site, str], tuple[str, Query]]
@@ -363,7 +363,7 @@ def test_types(site: Site) -> None:
     assert "content-security-policy" not in site.get("/sync/answer/", header=accel(path))
 
 
-@on("daphne", "uvicorn-xsendfile")
+@on("daphne", "uvicorn-mounted")
 def test_an_archive_is_not_decompressed(site: Site) -> None:
     site.put("protected/code.tar.gz", DATA)
     response = ask(site, SENDFILE2["sendfile2-sync"], "code.tar.gz")
@@ -375,7 +375,7 @@ def test_an_archive_is_not_decompressed(site: Site) -> None:
     assert "content-encoding" not in response
 
 
-@on("daphne", "daphne-xsendfile")
+@on("daphne", "daphne-mounted")
 def test_a_download_has_its_name(site: Site) -> None:
     site.put("protected/named.pdf", DATA)
     response = site.get("/sync/sendfile/", path="named.pdf", attachment="1", name="Bücher 日.pdf")
@@ -724,7 +724,7 @@ def nest(site: Site) -> dict[str, str]:
     return spellings
 
 
-NESTED = (*BOTH, "daphne-portable", "daphne-forced", "daphne-mounted", "uvicorn-mounted")
+NESTED = (*BOTH, "daphne-forced", "daphne-mounted", "uvicorn-mounted")
 
 
 @on(*NESTED)
