@@ -1,8 +1,12 @@
+import os
+
 from django.conf import settings
 from hypothesis import settings as hypothesis
 
 if not settings.configured:
     settings.configure()
 
-hypothesis.register_profile("unit", deadline=None, max_examples=200)
+# More of them find more: EXAMPLES=10000 takes some minutes.
+EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
+hypothesis.register_profile("unit", deadline=None, max_examples=EXAMPLES)
 hypothesis.load_profile("unit")

@@ -196,7 +196,7 @@ def test_every_name_is_served(segments: list[str], dotfiles: bool) -> None:
 @pytest.mark.parametrize("windows", [False, True])
 @pytest.mark.parametrize("part", ["a", "a/", "./", "../", "~1", ".", " ", "CON", "\udcff", "\0"])
 def test_a_path_without_end(part: str, windows: bool) -> None:
-    name = file_name(part * 200_000 + "x", dotfiles=True, windows=windows)
+    name = file_name(part * 50_000 + "x", dotfiles=True, windows=windows)
     assert (name is None) == (part in ("./", "../", "\0"))
 
 

@@ -3,7 +3,7 @@ import email.policy
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from media_asgi.ranges import MAX_RANGES, Span, Unsatisfiable, content_range, multipart, parse
@@ -160,7 +160,6 @@ def test_against_sets_of_positions(case: tuple[bytes, int]) -> None:
     check(*case)
 
 
-@settings(max_examples=100)
 @given(size=st.integers(0, 400), count=st.integers(62, 67), seed=st.integers(0, 2**32))
 def test_against_sets_of_positions_near_the_limit(size: int, count: int, seed: int) -> None:
     random = Random(seed)
@@ -185,7 +184,6 @@ def test_content_range() -> None:
     assert content_range(Span(0, 2**63 - 1), 2**63 - 1) == b"bytes 0-%d/%d" % (2**63 - 2, 2**63 - 1)
 
 
-@settings(max_examples=50)
 @given(
     size=st.integers(1, 300),
     ends=st.lists(st.tuples(st.integers(0, 299), st.integers(1, 300)), min_size=2, max_size=8),
