@@ -1,0 +1,26 @@
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .support import Site, serve
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Site]]:
+    """Starts each kind of server once, and again where a test has ended it."""
+    sites: dict[str, Site] = {}
+    with contextlib.ExitStack() as stack:
+
+        def site(kind: str) -> Site:
+            if kind not in sites or not sites[kind].server.alive():
+                root = tmp_path_factory.mktemp(kind)
+                sites[kind] = stack.enter_context(serve(kind, root))
+            return sites[kind]
+
+        yield site
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, start: Callable[[str], Site]) -> Site:
+    return start(request.param)

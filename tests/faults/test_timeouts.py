@@ -1,0 +1,301 @@
+"""Who takes nothing is cut off, who takes little is not; and the timeouts of Daphne's own."""
+
+import contextlib
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ..client import Connection, Response, Truncated, head
+from .support import (
+    DAPHNES,
+    FOUR,
+    GIB,
+    KIB,
+    MIB,
+    Remote,
+    Site,
+    latencies,
+    on,
+    pattern,
+    pipelined,
+    read,
+    send_all,
+    serve,
+    some,
+    stalled,
+)
+
+SMALL, BIG = 200 * KIB, 64 * MIB
+
+
+def impatient(url: str) -> str:
+    """The same file, where send_timeout is 2 seconds."""
+    return url.replace("/media/", "/impatient/")
+
+
+def sockets(site: Site) -> int:
+    return sum(target.startswith("socket:") for target in site.server.descriptors())
+
+
+@pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
+@on(
+    "daphne",
+    "uvicorn",
+    slow=(
+        "hypercorn",
+        "granian",
+        "daphne-tls",
+        "daphne-unix",
+        "uvicorn-h11",
+        "uvicorn-tls",
+        "hypercorn-tls",
+        "granian-tls",
+    ),
+)
+def test_who_takes_nothing_is_cut_off(site: Site, headers: list[tuple[str, str]]) -> None:
+    data = pattern(BIG)
+    url = impatient(site.put("big.bin", data))
+    with site.unharmed():
+        time.sleep(0.3)  # what was closed last is gone
+        before = sockets(site)
+        begin = time.monotonic()
+        with stalled(site, url, 3, headers) as clients:
+            time.sleep(1.5)
+            assert sockets(site) >= before + 3
+            site.wait(lambda: sockets(site) <= before, 8)
+            assert time.monotonic() - begin >= 1.9
+            for client in clients:
+                got, is_whole = read(client, client.head())
+                assert not is_whole
+                assert data[10 if headers else 0 :].startswith(got)
+        # Under granian the file was lent to be opened by name, and comes back later.
+        site.wait(lambda: not any(name.endswith("big.bin") for name in site.open_files()), 15)
+
+
+@pytest.mark.slow
+@on(*FOUR, "daphne-tls", "daphne-unix", "uvicorn-h11")
+def test_who_takes_nothing_of_small_files_is_cut_off(site: Site) -> None:
+    """The answer's one message is in the server's own buffer, and its task has long ended.
+
+    What the kernel has taken is no longer the server's: it may come, and the connection is idle.
+    """
+    data = pattern(SMALL)
+    url = impatient(site.put("small.bin", data))
+    counts = range(1, 40)
+    with site.unharmed(), contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(Connection(site.server, rcvbuf=32 * KIB, timeout=1)) for _ in counts
+        ]
+        for client, count in zip(clients, counts, strict=True):
+            client.send(pipelined([url] * count))
+        time.sleep(12)
+        # Nothing but the kernel can send any more.
+        os.kill(site.server.pid, signal.SIGSTOP)
+        stack.callback(os.kill, site.server.pid, signal.SIGCONT)
+        ends = {
+            count: received(client, count, data)
+            for client, count in zip(clients, counts, strict=True)
+        }
+        assert not [count for count, end in ends.items() if end == "uncut"]
+        assert set(ends.values()) == {"all", "cut"}
+
+
+def received(client: Connection, count: int, data: bytes) -> str:
+    for _ in range(count):
+        try:
+            body, is_whole = read(client, client.head())
+        except (Truncated, ConnectionError):
+            return "cut"
+        except TimeoutError:
+            return "uncut"
+        assert data.startswith(body)
+        if not is_whole:
+            return "cut"
+    return "all"
+
+
+def slowly(client: Connection, response: Response, seconds: float) -> bytes:
+    """Reads about 4 KiB a second."""
+    got = b""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        got += some(client, response, 512)
+        time.sleep(0.12)
+    return got
+
+
+@pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
+@on(
+    "daphne",
+    slow=(
+        "uvicorn",
+        "hypercorn",
+        "granian",
+        "daphne-tls",
+        "uvicorn-tls",
+        "hypercorn-tls",
+        "granian-tls",
+    ),
+)
+def test_who_takes_little_is_not(site: Site, headers: list[tuple[str, str]]) -> None:
+    """A few KiB a second, for three times as long as one may take nothing."""
+    data = pattern(8 * MIB)
+    url = impatient(site.put("slow.bin", data))
+    offset = 10 if headers else 0
+    with site.unharmed(), Remote(site.server, rcvbuf=8 * KIB) as client:
+        client.request(url, headers)
+        response = client.head()
+        got = slowly(client, response, 7)
+        assert site.open_files()
+        response.headers = [("content-length", str(len(data) - offset - len(got)))]
+        # With so small a window no more than a few MiB a second come on the way.
+        rest, is_whole = read(client, response, size=64 * KIB)
+        assert is_whole
+        assert got + rest == data[offset:]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("kind", ["daphne-unix", "uvicorn-unix"])
+def test_who_takes_little_through_a_unix_socket_is_not(kind: str, tmp_path: Path) -> None:
+    """There the kernel tells of whole pieces only, of up to 64 KiB."""
+    data = pattern(8 * MIB)
+    with serve(kind, tmp_path, middleware={"send_timeout": 10}) as site:
+        with Connection(site.server) as client:
+            client.request(site.put("slow.bin", data))
+            response = client.head()
+            got = b""
+            for _ in range(60):
+                got += some(client, response, 4 * KIB)
+                time.sleep(0.5)
+            response.headers = [("content-length", str(len(data) - len(got)))]
+            rest, is_whole = read(client, response)
+            assert is_whole
+            assert got + rest == data
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+def test_a_peer_waits_for_ever(tmp_path: Path) -> None:
+    with serve("uvicorn", tmp_path, "starlette", module="tests.faults.peers") as site:
+        with stalled(site, site.sparse(), 3):
+            time.sleep(6)
+            assert len(site.open_files()) >= 3
+
+
+# Daphne's --http-timeout, which ends a response in the middle -------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "count"),
+    [
+        pytest.param(
+            kind,
+            size,
+            count,
+            marks=[pytest.mark.slow] * ((kind, size, count) != ("daphne", BIG, 20)),
+        )
+        for kind in DAPHNES
+        for size in (40 * KIB, 300 * KIB, BIG)
+        for count in (1, 20)
+    ],
+)
+@pytest.mark.xdist_group("others")
+def test_http_timeout(kind: str, size: int, count: int, tmp_path: Path) -> None:
+    """The connection is cut, and no byte of one response is taken for another's."""
+    data = pattern(size)
+    assert b"HTTP/1" not in data
+    # So many of the small ones that the kernel can't hold them all.
+    count *= max(1, 20 * MIB // size) if count > 1 else 1
+    too_much = size * count > (200 * KIB if kind == "daphne-unix" else 2 * MIB)
+    with serve(kind, tmp_path, options=["--http-timeout", "1"]) as site, site.unharmed():
+        url = site.put("file.bin", data)
+        with Connection(site.server, rcvbuf=32 * KIB, timeout=2) as client:
+            send_all(client, pipelined([url] * count), timeout=2)
+            begin = time.monotonic()
+            site.wait(lambda: not site.state()["connections"], 12)
+            assert (time.monotonic() - begin > 1) == too_much
+            got, has_ended = everything(client)
+    assert has_ended == too_much
+    answers = re.split(rb"HTTP/1.1 200 OK\r\n.*?\r\n\r\n", got, flags=re.DOTALL)
+    assert answers[0] == b""
+    *whole, last = answers[1:]
+    assert all(body == data for body in whole)
+    assert data.startswith(last)
+    assert (len(whole) == count - 1 and last == data) != too_much
+
+
+def everything(client: Connection) -> tuple[bytes, bool]:
+    """All that comes, and whether the connection ends then."""
+    got = bytearray()
+    try:
+        while piece := client._receive(1 << 18):
+            got += piece
+    except TimeoutError:
+        return bytes(got), False
+    return bytes(got), True
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+def test_http_timeout_of_a_peer(tmp_path: Path) -> None:
+    """There the next response's head stands where the rest of the first should be."""
+    with serve(
+        "daphne",
+        tmp_path,
+        "starlette",
+        module="tests.faults.peers",
+        options=["--http-timeout", "1"],
+    ) as site:
+        url = site.sparse("zeros.bin", 4 * GIB)
+        with Connection(site.server, timeout=20) as client:
+            client.send(pipelined([url, "/inner"]))
+            response = client.head()
+            assert any(piece.strip(b"\0") for piece in client.body(response, size=MIB))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("kind", DAPHNES)
+def test_http_timeout_before_the_start(kind: str, tmp_path: Path) -> None:
+    """The disk takes so long to open the file that Daphne answers by itself."""
+    with serve(
+        kind,
+        tmp_path,
+        module="tests.faults.slow_disk",
+        env={"FAULTS_PAUSE": "4"},
+        options=["--http-timeout", "1"],
+    ) as site:
+        url = site.put("slow-open.bin", pattern(BIG))
+        with site.unharmed(), Connection(site.server, timeout=20) as client:
+            client.send(head(url))
+            assert client.response().status == 503
+            time.sleep(3)
+            assert client.surplus() == b""
+        assert "Traceback" not in site.server.log
+        assert "wrapped" not in site.server.log
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("kind", DAPHNES)
+@pytest.mark.parametrize("name", ["slow-open.bin", "slow-read.bin"])
+def test_application_close_timeout(kind: str, name: str, tmp_path: Path) -> None:
+    """A client goes while the disk makes its request wait: Daphne cancels the task."""
+    with serve(
+        kind, tmp_path, module="tests.faults.slow_disk", env={"FAULTS_PAUSE": "4"},
+        options=["--application-close-timeout", "1"],
+    ) as site:  # fmt: skip
+        url = site.put(name, pattern(MIB))
+        with site.unharmed():
+            for _ in range(4):
+                with Connection(site.server) as client:
+                    client.request(url)
+                    time.sleep(0.2)
+            assert len(latencies(site, "/inner", 3)) == 3
+        assert "Traceback" not in site.server.log
+        assert "wrapped" not in site.server.log
