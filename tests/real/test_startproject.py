@@ -77,8 +77,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("newcomer"))
     project.environment.pop("DJANGO_SETTINGS_MODULE")
     project.run("-m", "django", "startproject", "mysite", ".")
-    (project.folder / "mysite" / "asgi.py").write_text(block("# asgi.py"))
-    project.add("settings.py", block("MEDIA_ROOT = BASE_DIR"))
+    (project.folder / "mysite" / "asgi.py").write_text(block("# mysite/asgi.py"))
+    project.add("settings.py", block("# mysite/settings.py"))
     project.run("manage.py", "startapp", "papers")
     (project.folder / "papers" / "models.py").write_text(MODELS)
     (project.folder / "papers" / "admin.py").write_text(ADMIN)
@@ -96,7 +96,7 @@ def test_nothing_of_it_is_forgotten(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.environment.pop("DJANGO_SETTINGS_MODULE")
     project.run("-m", "django", "startproject", "mysite", ".")
-    (project.folder / "mysite" / "asgi.py").write_text(block("# asgi.py"))
+    (project.folder / "mysite" / "asgi.py").write_text(block("# mysite/asgi.py"))
     last = project.run("-m", "daphne", "-p", "0", "mysite.asgi:application", status=1)
     assert "ImproperlyConfigured: MEDIA_ROOT is not set" in last.splitlines()[-1]
     assert 'MEDIA_ROOT = BASE_DIR / "media"' in last.splitlines()[-1]
@@ -151,8 +151,6 @@ def test_the_pages_are_still_there(site: Site, visit: Visit) -> None:
 
 
 def test_the_checks_are_content_with_what_the_readme_says(project: Project) -> None:
-    project.add("settings.py", 'INSTALLED_APPS = ["daphne", *INSTALLED_APPS, "media_asgi"]\n')
-    project.add("settings.py", 'ASGI_APPLICATION = "mysite.asgi.application"\n')
     assert "no issues (0 silenced)" in project.run("manage.py", "check")
 
 
