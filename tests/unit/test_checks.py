@@ -660,7 +660,8 @@ def test_unreadable_folder(started: Path) -> None:
 
 
 def test_demonstration_site(tmp_path: Path) -> None:
-    (tmp_path / "media").mkdir()
+    for folder in ("media", "protected", "shared"):
+        (tmp_path / folder).mkdir()
     env = {"SITE_DATA": str(tmp_path), "SITE_HTTPS": "1"}
     status, output = manage(SITE, "check", "--deploy", **env)
     assert (status, output) == (0, "System check identified no issues (0 silenced).\n")
