@@ -128,6 +128,7 @@ def slowly(client: Connection, response: Response, seconds: float) -> bytes:
     return got
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
 @on(
     "daphne",
