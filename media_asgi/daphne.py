@@ -70,7 +70,7 @@ _known: dict[type, bool] = {}
 
 
 def is_request(candidate: Any) -> bool:
-    """Is this a request of Twisted's, with a connection behind it?"""
+    """Is this a request of Twisted's?"""
     kind = type(candidate)
     known = _known.get(kind)
     if known is None:
@@ -78,25 +78,30 @@ def is_request(candidate: Any) -> bool:
             callable(getattr(kind, name, None))
             for name in ("registerProducer", "unregisterProducer", "notifyFinish", "write")
         )
-    return known and getattr(candidate, "channel", None) is not None
+    return known
 
 
 class DaphneConnection(Connection):
     """One response; also the push producer that Twisted pauses and resumes (``IPushProducer``)."""
 
-    _lost = _finished = _ending = _registered = False
+    most = sys.maxsize  # each write is waited for until it has left
+
+    _finished = _ending = _registered = False
     _wake: asyncio.Future[None] | None = None
     _peer: Descriptor | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         super().__init__(scope, receive, send, send_timeout)
         self._request = request = send.args[0]  # type: ignore[attr-defined]
-        self._channel = channel = request.channel
+        self._channel: Any = getattr(request, "channel", None)
+        self._lost = self._channel is None  # the client has gone, or Daphne has answered by itself
         # On HTTP/2 the channel is a stream, whose transport is None.
-        self._transport = transport = channel.transport
-        self._plain = _is_plain(transport)
+        self._transport: Any = getattr(self._channel, "transport", None)
+        self._plain = _is_plain(self._transport)
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        if self._lost:
+            return
         send = self.send
         is_sure = self._plain and len(body) <= _SURELY_TAKEN and self._is_idle()
         await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
@@ -205,8 +210,9 @@ class DaphneConnection(Connection):
     def _register(self) -> None:
         """Raises ``Gone``."""
         request = self._request
-        if getattr(request, "channel", None) is None:  # since this response was begun
+        if getattr(request, "channel", None) is None:
             self._lost = True
+        if self._lost:
             raise Gone
         request.notifyFinish().addCallbacks(self._on_finish, self._on_loss)
         request.registerProducer(self, True)
@@ -241,8 +247,9 @@ class DaphneConnection(Connection):
         """Wait until what was written has left Twisted's buffers. Raises ``Gone``."""
         if self._plain and self._flush():
             await asyncio.sleep(0)  # others get their turn
+            if self._lost:
+                raise Gone
         else:
-            self._slow = True
             await self._until(self._is_drained, None if self._plain else _LONGEST_PAUSE)
 
     def _is_idle(self) -> bool:

@@ -293,7 +293,21 @@ def in_worker(
         descriptor.hold()
     task = asyncio.ensure_future(aiofiles.os.wrap(call)(*args, executor=holding))
     task.add_done_callback(holding.release)
-    return asyncio.shield(task)
+    return _shielded(task)
+
+
+def _shielded(call: "asyncio.Future[R]") -> "asyncio.Future[R]":
+    """For waiting for it: whoever does so may be cancelled, and the call goes on."""
+    shield = asyncio.shield(call)
+    call.add_done_callback(_retrieved)
+    shield.add_done_callback(_retrieved)
+    return shield
+
+
+def _retrieved(call: "asyncio.Future[Any]") -> None:
+    """What a call that nobody waits for any more has ended with is of no interest."""
+    if not call.cancelled():
+        call.exception()
 
 
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
@@ -470,7 +484,7 @@ class Root:
         """
         future = self._executor.submit(self._open, name)
         try:
-            file, folder = await asyncio.shield(asyncio.wrap_future(future))
+            file, folder = await _shielded(asyncio.wrap_future(future))
         except asyncio.CancelledError:
             future.add_done_callback(_close_opened)
             raise

@@ -11,13 +11,9 @@ client's file.
 
 import asyncio
 import collections
-import contextlib
 import os
 import sys
 import time
-
-from . import peers
-from .peers import Ends
 
 # Seconds for which a descriptor is kept for the server to open.
 _KEPT = 10.0
@@ -72,63 +68,3 @@ def _take_back() -> None:
             _resting.append((now + _KEPT, number))
     finally:
         os.close(null)
-
-
-class _Watch:
-    """Cuts off those clients that take no byte of what the server sends by itself."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
-        self._loop = loop
-        self._timeout = timeout
-        self._clients: dict[Ends, tuple[int | None, float]] = {}
-
-    def add(self, client: Ends) -> None:
-        if not self._clients:
-            self._loop.call_later(self._timeout / 4, self._tick)
-        self._clients.setdefault(client, (None, self._loop.time()))
-
-    def _tick(self) -> None:
-        looking = self._loop.run_in_executor(None, _look, frozenset(self._clients))
-        looking.add_done_callback(self._looked)
-
-    def _looked(self, looking: "asyncio.Future[dict[Ends, int]]") -> None:
-        if looking.cancelled() or looking.exception() is not None:
-            self._clients.clear()
-            return
-        found = looking.result()
-        now = self._loop.time()
-        for client, (before, since) in list(self._clients.items()):
-            current = found.get(client)
-            if current is None:  # gone, or has all
-                del self._clients[client]
-            elif current != before:
-                self._clients[client] = (current, now)
-            elif now - since >= self._timeout:
-                del self._clients[client]
-                for _, peer in peers.find((client,)):
-                    with contextlib.suppress(OSError):
-                        peers.reset(peer)
-        if self._clients:
-            self._loop.call_later(self._timeout / 4, self._tick)
-
-
-_watches: dict[tuple[int, float], _Watch] = {}
-
-
-def watch(client: Ends, timeout: float) -> None:
-    """Cut this client off when it takes no byte for ``timeout`` seconds of what is sent to it."""
-    loop = asyncio.get_running_loop()
-    key = (id(loop), timeout)
-    if key not in _watches:
-        _watches[key] = _Watch(loop, timeout)
-    _watches[key].add(client)
-
-
-def _look(clients: frozenset[Ends]) -> dict[Ends, int]:
-    """How much each of these took, of those for whom bytes are still waiting."""
-    found = {}
-    for client, peer in peers.find(clients):
-        with contextlib.suppress(OSError):
-            if peers.waiting(peer):
-                found[client] = peers.taken(peer)
-    return found

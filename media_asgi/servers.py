@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
 
-from . import pathsend, peers
+from . import pathsend, peers, stalled
 from .files import File
 from .ranges import Span
 from .representation import Headers
@@ -37,8 +37,11 @@ class Connection:
     """One response, on a server that speaks plain ASGI."""
 
     _watch: "_Watch | None" = None
-    _ended = False
-    _slow = False
+    _ended = _left = False
+
+    # How much to write at once, at most. Of each client that reads nothing two messages are held,
+    # one that fills the server's buffer and one that waits, and by granian eight.
+    most = _NEVER_WAITS
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
@@ -57,6 +60,7 @@ class Connection:
             else:
                 await self._deliver(start)
                 await self._deliver(end)
+                self._watch_over()
         except (Gone, OSError):  # OSError: as in _deliver
             pass
         finally:
@@ -71,14 +75,6 @@ class Connection:
         """More of the body. Returns when the server wants the next. Raises ``Gone``."""
         if not await self._deliver({"type": "http.response.body", "body": data, "more_body": True}):
             await asyncio.sleep(0)  # others get their turn
-
-    def span(self, size: int) -> int:
-        """How much to write next, ``size`` bytes at most.
-
-        Once the client was waited for there is no use in more than fills the server's buffer: two
-        messages are held for each client, one there and the one that waits, and by granian eight.
-        """
-        return min(size, _NEVER_WAITS) if self._slow else size
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
@@ -102,9 +98,7 @@ class Connection:
         elif whole and "http.response.pathsend" in extensions and (path := pathsend.lend(file.fd)):
             await self._deliver({"type": "http.response.pathsend", "path": path})
             self._ended = True
-            client = peers.ends(self.scope.get("client"), self.scope.get("server"))
-            if client is not None:
-                pathsend.watch(client, self.send_timeout)
+            self._watch_over()
         else:
             return 0
         return len(span)
@@ -115,7 +109,15 @@ class Connection:
             await self._deliver({"type": "http.response.body", "body": b""})
 
     async def abort(self) -> None:
-        """Cut the connection: the response can't be finished."""
+        """Cut the connection: the response can't be finished.
+
+        By its socket, where that is this response's alone. To return early, which is all that plain
+        ASGI has for it, would do for a client that reads; for one that doesn't, hypercorn and
+        granian wait until it does, even when they are asked to end.
+        """
+        scope = self.scope
+        if not self._left and scope.get("http_version") in ("1.0", "1.1"):
+            peers.cut(scope.get("client"), scope.get("server"))
 
     def close(self) -> None:
         """Let go of everything. Always the last call."""
@@ -125,7 +127,8 @@ class Connection:
 
     async def _deliver(self, message: Message) -> bool:
         """Send one message, and say whether that had to wait. Raises ``Gone``."""
-        if self._watch is not None and self._watch.gone:
+        if self._watch is not None and self._watch.left:
+            self._left = True
             raise Gone
         sending = _Noticed(self.send(message), self._start_watch)
         try:
@@ -135,13 +138,17 @@ class Connection:
                 raise
             raise Gone from None
         except OSError as error:  # ASGI 2.4: the client has gone
+            self._left = True
             raise Gone from error
         finally:
             if self._watch is not None:
                 self._watch.sent += 1
                 self._watch.waiting = False
-        self._slow = self._slow or sending.waited
         return sending.waited
+
+    def _watch_over(self) -> None:
+        """Cut off a client that doesn't take what the server has been given."""
+        stalled.watch(self.scope.get("client"), self.scope.get("server"), self.send_timeout)
 
     def _start_watch(self) -> None:
         """Called where a message has to wait, and at the start of a response of several."""
@@ -204,7 +211,7 @@ class _Watch:
     """Sees that the client goes, or takes nothing, while a response waits for it."""
 
     def __init__(self, connection: Connection) -> None:
-        self.gone = False
+        self.left = False
         self.sent = 0  # messages that the server took
         self.waiting = False  # is one of them waiting for the client?
         self._connection = connection
@@ -234,7 +241,7 @@ class _Watch:
                 pass
         except Exception:  # some servers say so that nobody is there any more
             logger.debug("receive() failed", exc_info=True)
-        self.gone = True
+        self.left = True
 
     def _tick(self) -> None:
         """Every quarter of the timeout: has the client taken anything?"""
@@ -255,9 +262,6 @@ class _Watch:
             self._progress = progress
             self._since = now
         elif now - self._since >= self._connection.send_timeout and not self._cancelled:
-            self.gone = self._cancelled = True
-            scope = self._connection.scope
-            if scope.get("http_version") in ("1.0", "1.1"):  # later ones carry other responses too
-                peers.cut(scope.get("client"), scope.get("server"))
+            self._cancelled = True
             if self._task is not None:
                 self._task.cancel()

@@ -56,7 +56,7 @@ async def send(
     try:
         if response.length > span_size:
             assert file is not None
-            await _stream(connection, response, file, path, span_size)
+            await _stream(connection, response, file, path, min(span_size, connection.most))
             return
         body = _gather_now(response, file)
         if body is None:
@@ -135,7 +135,7 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
     offset, stop = span
     try:
         while offset < stop:
-            count = min(connection.span(size), stop - offset)
+            count = min(size, stop - offset)
             data = None
             if coming is not None:
                 data, coming = await coming, None
@@ -144,7 +144,6 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
                 after = offset + len(data)
                 if data and after < stop:
                     coming = file.read(after, min(count, stop - after), _AHEAD * size)
-                    coming.add_done_callback(_retrieved)
             if not data:
                 raise Shrunk(offset)
             await connection.write(data)
@@ -154,9 +153,3 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
     finally:
         if coming is not None:
             coming.cancel()
-
-
-def _retrieved(reading: "asyncio.Future[bytes]") -> None:
-    """What a span that nobody waits for any more ended with is of no interest."""
-    if not reading.cancelled():
-        reading.exception()

@@ -51,11 +51,14 @@ class _Heartbeat:
 
     @classmethod
     def slowest(cls) -> float:
-        """Since it was asked last; the first question starts it."""
+        """Since it was asked before: every other question starts it, and the next one ends it."""
         if cls.task is None:
+            cls.late = 0.0
             cls.task = asyncio.get_running_loop().create_task(cls._beat())
-        late, cls.late = cls.late, 0.0
-        return late
+        else:
+            cls.task.cancel()
+            cls.task = None
+        return cls.late
 
     @classmethod
     async def _beat(cls) -> None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ PHASES = [
 ]
 
 
+def phases(site: Site) -> list[Callable[[Connection, str, list[tuple[str, str]]], None]]:
+    """All, but for pipelining where the server's own care for it is wanting, whatever it serves.
+
+    Hypercorn keeps a task for each such client for ever, uvicorn on uvloop logs an exception.
+    """
+    return PHASES[:-1] if site.server.name in ("hypercorn", "uvicorn") else PHASES
+
+
 def put(site: Site) -> str:
     site.put("small.bin", pattern(SMALL))
     return site.put("big.bin", pattern(BIG))
@@ -75,7 +84,7 @@ def put(site: Site) -> str:
 def test_each_phase(site: Site) -> None:
     url = put(site)
     with site.unharmed():
-        for phase in PHASES:
+        for phase in phases(site):
             for headers in ([], RANGE):
                 for leave in (Connection.close, Connection.reset):
                     client = Connection(site.server, rcvbuf=64 * KIB)
@@ -109,7 +118,12 @@ def test_a_thousand(site: Site) -> None:
     url = put(site)
     dice = random.Random(site.kind)
     plans = [
-        (dice.choice(PHASES), dice.choice([[], RANGE]), dice.random() < 0.5, dice.random() * 0.02)
+        (
+            dice.choice(phases(site)),
+            dice.choice([[], RANGE]),
+            dice.random() < 0.5,
+            dice.random() * 0.02,
+        )
         for _ in range(1000)
     ]
     errors: list[BaseException] = []

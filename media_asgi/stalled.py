@@ -1,0 +1,79 @@
+"""
+Clients that take no byte of what a server has been given: they are cut off.
+
+Nobody waits for these answers any more, since the server took all of them: a file that it opens
+itself (``http.response.pathsend``), or a last message that its own buffer holds.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from . import peers
+from .peers import Ends
+
+
+class _Watch:
+    """Looks at all of them at once, four times in each timeout."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        self._loop = loop
+        self._timeout = timeout
+        self._clients: dict[Ends, tuple[int | None, float]] = {}
+
+    def add(self, client: Ends) -> None:
+        if not self._clients:
+            self._loop.call_later(self._timeout / 4, self._tick)
+        self._clients.setdefault(client, (None, self._loop.time()))
+
+    def _tick(self) -> None:
+        looking = self._loop.run_in_executor(None, _look, frozenset(self._clients))
+        looking.add_done_callback(self._looked)
+
+    def _looked(self, looking: "asyncio.Future[dict[Ends, int]]") -> None:
+        if looking.cancelled() or looking.exception() is not None:
+            self._clients.clear()
+            return
+        found = looking.result()
+        now = self._loop.time()
+        for client, (before, since) in list(self._clients.items()):
+            current = found.get(client)
+            if current is None:  # gone, or has all
+                del self._clients[client]
+            elif current != before:
+                self._clients[client] = (current, now)
+            elif now - since >= self._timeout:
+                del self._clients[client]
+                for _, peer in peers.find((client,)):
+                    with contextlib.suppress(OSError):
+                        peers.reset(peer)
+        if self._clients:
+            self._loop.call_later(self._timeout / 4, self._tick)
+
+
+_watches: dict[tuple[int, float], _Watch] = {}
+
+
+def watch(client: Any, server: Any, timeout: float) -> None:
+    """Cut this client off when it takes no byte for ``timeout`` seconds of what is sent to it.
+
+    ``client`` and ``server`` are those of its ASGI scope.
+    """
+    pair = peers.ends(client, server)
+    if pair is None:
+        return
+    loop = asyncio.get_running_loop()
+    key = (id(loop), timeout)
+    if key not in _watches:
+        _watches[key] = _Watch(loop, timeout)
+    _watches[key].add(pair)
+
+
+def _look(clients: frozenset[Ends]) -> dict[Ends, int]:
+    """How much each of these took, of those for whom bytes are still waiting."""
+    found = {}
+    for client, peer in peers.find(clients):
+        with contextlib.suppress(OSError):
+            if peers.waiting(peer):
+                found[client] = peers.taken(peer)
+    return found
