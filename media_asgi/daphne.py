@@ -13,7 +13,9 @@ Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
 - What is written is sent in the reactor's next turn, by ``doWrite`` (``IWriteDescriptor``). Called
   at once it saves that turn, and tells whether the client takes what it is given.
 - ``finish()`` runs the next pipelined request though the buffer is full, and arms the channel's
-  60 s timeout though bytes are still waiting: the last message waits until the buffer is empty.
+  60 s timeout though bytes are still waiting: the last message waits until the buffer is empty, and
+  until the kernel's has room. After that timeout a socket is closed as soon as it may be written
+  to, and 15 s later reset, with all that the kernel still had for it.
 - An exception after the response has started hangs the client, and stops Daphne's own reaper.
 - ``--http-timeout`` calls ``finish()`` from outside, in the middle of a response.
 - ``request.channel`` is ``None`` after a loss, and no attribute at all after ``finish()``.
@@ -26,12 +28,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 from django.utils.http import http_date
 
 from .files import Descriptor, File, Shrunk, in_worker
-from .peers import reset, taken, waiting
+from .peers import is_full, reset, taken, waiting
 from .ranges import Span
 from .representation import Headers
 from .servers import Connection, Gone, Receive, Scope, Send
@@ -40,16 +43,21 @@ from .servers import Connection, Gone, Receive, Scope, Send
 SENDFILE_FROM = 128 * 1024
 
 # So much a socket takes at once, where the client has acknowledged all that it was sent before: the
-# kernel's buffer holds 16 KiB from the start (net.ipv4.tcp_wmem).
-_SURELY_TAKEN = 16 * 1024
+# kernel's buffer is that large from the start (net.ipv4.tcp_wmem), and then grows. SO_SNDBUF tells
+# how large it is, its own overhead included, which is less than the data.
+_ALWAYS_ROOM = 16 * 1024
+
+# A head is about so long.
+_HEAD = 512
 
 # A call without a bound moved 586 MB and held the loop for 186 ms; 1 MiB holds it for about 1 ms
 # and is as fast.
 _SENDFILE_COUNT = 1024 * 1024
 
 # Where nothing tells that a TLS or an HTTP/2 connection has drained, it is looked at: this many
-# times in the loop's next turns, then after pauses that grow up to this many seconds.
-_TURNS, _LONGEST_PAUSE = 20, 0.1
+# times in the loop's next turns, then after pauses of a share of the time that the client has taken
+# nothing for, up to this many seconds.
+_TURNS, _SHARE, _LONGEST_PAUSE = 20, 1 / 8, 0.5
 
 # sendfile's answers that mean that this file or socket can't, or that nobody is there to send to.
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
@@ -84,14 +92,13 @@ def is_request(candidate: Any) -> bool:
 class DaphneConnection(Connection):
     """One response; also the push producer that Twisted pauses and resumes (``IPushProducer``)."""
 
-    most = sys.maxsize  # each write is waited for until it has left
-
     _finished = _ending = _registered = False
     _wake: asyncio.Future[None] | None = None
     _peer: Descriptor | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
-        super().__init__(scope, receive, send, send_timeout)
+        self.send = send
+        self.send_timeout = send_timeout
         self._request = request = send.args[0]  # type: ignore[attr-defined]
         self._channel: Any = getattr(request, "channel", None)
         self._lost = self._channel is None  # the client has gone, or Daphne has answered by itself
@@ -103,7 +110,7 @@ class DaphneConnection(Connection):
         if self._lost:
             return
         send = self.send
-        is_sure = self._plain and len(body) <= _SURELY_TAKEN and self._is_idle()
+        is_sure = self._plain and self._takes_at_once(len(body))
         await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
         if is_sure:
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
@@ -148,6 +155,9 @@ class DaphneConnection(Connection):
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
         await self._drain()
 
+    def span(self, size: int) -> int:
+        return size  # each one is waited for until it has left
+
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         if not self._plain or len(span) < SENDFILE_FROM or not hasattr(os, "sendfile"):
             return 0
@@ -162,6 +172,13 @@ class DaphneConnection(Connection):
 
     async def end(self) -> None:
         await self._drain()
+        if self._is_kept():
+            try:
+                await self._until(lambda: not self._is_kept(), _LONGEST_PAUSE)
+            except Gone:
+                if self._lost:
+                    raise
+                self._leave()
         self._ending = True
         self._unregister()
         await self.send({"type": "http.response.body", "body": b""})
@@ -195,6 +212,30 @@ class DaphneConnection(Connection):
             from twisted.python.failure import Failure
 
             self._request.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
+
+    def _is_kept(self) -> bool:
+        """Is the kernel's buffer full with what the client has yet to take?"""
+        try:
+            return not self._lost and is_full(_innermost(self._tcp()).getHandle())
+        except (AttributeError, OSError, ValueError):  # lost meanwhile
+            return False
+
+    def _leave(self) -> None:
+        """Close the connection once the kernel has delivered all; that needs no patience of ours.
+
+        Twisted closes a socket only when the kernel tells that it may be written to, which it does
+        for one that is shut down.
+        """
+        if self._transport is not None:
+            with contextlib.suppress(OSError):
+                _innermost(self._transport).getHandle().shutdown(SHUT_WR)
+            self._transport.loseConnection()
+
+    def _tcp(self) -> Any:
+        """The transport below; on HTTP/2 that of the connection."""
+        if self._transport is not None:
+            return self._transport
+        return getattr(getattr(self._channel, "_conn", None), "transport", None)
 
     # IPushProducer
 
@@ -252,12 +293,28 @@ class DaphneConnection(Connection):
         else:
             await self._until(self._is_drained, None if self._plain else _LONGEST_PAUSE)
 
-    def _is_idle(self) -> bool:
-        """Has the client everything that was ever written? On a plain transport."""
-        try:
-            return not _waiting(self._transport) and not waiting(self._transport.getHandle())
-        except (AttributeError, OSError):  # lost meanwhile, or no such question here
+    def _takes_at_once(self, count: int) -> bool:
+        """Will the socket take so many bytes for sure? On a plain transport."""
+        transport = self._transport
+        if _waiting(transport):
             return False
+        count += _HEAD
+        channel = self._channel
+        # What is left of the room that was found when all before it had arrived. To look costs more
+        # than any other step of a small answer, and most clients ask for many, one by one.
+        room: int = getattr(channel, "_media_asgi_room", 0)
+        if count > room:
+            try:
+                peer = transport.getHandle()
+                if waiting(peer):
+                    return False
+                room = max(_ALWAYS_ROOM, peer.getsockopt(SOL_SOCKET, SO_SNDBUF) // 2)
+            except (AttributeError, OSError):  # lost meanwhile, or no such question here
+                return False
+            if count > room:
+                return False
+        channel._media_asgi_room = room - count
+        return True
 
     def _flush(self) -> bool:
         """Send what the client will take, and say whether that is all. On a plain transport."""
@@ -308,13 +365,15 @@ class DaphneConnection(Connection):
         """
         loop = asyncio.get_running_loop()
         progress, since, looks = self._progress(), loop.time(), 0
+        now = since
         while not ready():
             if self._lost:
                 raise Gone
             pause = self.send_timeout / 8
             if longest is not None:
                 looks += 1
-                pause = min(pause, longest, max(looks - _TURNS, 0) * 0.001)
+                quick = 0.0 if looks <= _TURNS else max((now - since) * _SHARE, 0.001)
+                pause = min(pause, longest, quick)
             self._wake = loop.create_future()
             timer = loop.call_later(pause, self._awake)
             try:
@@ -340,7 +399,7 @@ class DaphneConnection(Connection):
             connection = getattr(self._channel, "_conn", None)
             if getattr(connection, "_consumerBlocked", None) is None:
                 return queued  # it is the windows that are waited for
-            transport = getattr(connection, "transport", None)
+            transport = self._tcp()
         else:
             queued = _waiting(transport), 0
         try:

@@ -160,9 +160,12 @@ class MediaMiddleware:
         project wrote it there. So the path counts as it is, with the mount point before it, and
         without.
         """
-        readings: tuple[str, ...] = (path,)
-        if mount:
-            readings += (mount + path, path.removeprefix(mount))
+        if not mount:
+            for served in self._served:
+                if path.startswith(served.prefix):
+                    return served, path[len(served.prefix) :]
+            return None
+        readings = (path, mount + path, path.removeprefix(mount))
         for served in self._served:
             for reading in readings:
                 if reading.startswith(served.prefix):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import select
 import socket
 import struct
 import sys
@@ -105,6 +106,11 @@ def waiting(peer: socket.socket) -> int:
     if not sys.platform.startswith("linux"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return _INT.unpack(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, _NO_INT))[0]  # type: ignore[no-any-return]
+
+
+def is_full(peer: socket.socket) -> bool:
+    """Does the kernel take no more for this peer until that takes something?"""
+    return not select.select((), (peer,), (), 0)[1]
 
 
 def _address(pair: Any) -> tuple[Any, int]:

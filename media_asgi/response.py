@@ -47,13 +47,7 @@ def decide(
     """
     status = preconditions.evaluate(method, fields, current)
     if status == 304:
-        # Section 15.4.5: what a cache needs to update its copy, and no other representation data.
-        headers = [
-            (b"etag", current.etag),
-            (b"cache-control", current.cache_control),
-            *_of_any_answer(current.extra, b"content-location"),
-        ]
-        return Response(304, headers, [], 0)
+        return not_modified(current)
     if status is not None:
         return error(status, _of_any_answer(current.extra), method)
     asked = fields.get(b"range")
@@ -69,15 +63,26 @@ def decide(
             if spans is not None:
                 parts = boundary() if len(spans) > 1 else b""
                 return _partial(current, spans, parts, validated=validated is not None)
-    headers = whole(current)
-    if method == "HEAD" or not current.size:
+    answer = whole(current)
+    return answer._replace(body=[], length=0) if method == "HEAD" else answer
+
+
+def whole(current: Representation) -> Response:
+    """The answer to a GET without conditions."""
+    headers = _headers(current, current.content_type, current.size)
+    if not current.size:
         return Response(200, headers, [], 0)
     return Response(200, headers, [Span(0, current.size)], current.size)
 
 
-def whole(current: Representation) -> Headers:
-    """The headers of a 200."""
-    return _headers(current, current.content_type, current.size)
+def not_modified(current: Representation) -> Response:
+    """What a cache needs to update its copy, and no other representation data (15.4.5)."""
+    headers = [
+        (b"etag", current.etag),
+        (b"cache-control", current.cache_control),
+        *_of_any_answer(current.extra, b"content-location"),
+    ]
+    return Response(304, headers, [], 0)
 
 
 def _of_any_answer(extra: Headers, but: bytes = b"") -> Headers:

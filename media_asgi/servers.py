@@ -28,6 +28,9 @@ Send = Callable[[Message], Awaitable[None]]
 # those modelled on them, take 64 KiB before they say that they are full.
 _NEVER_WAITS = 64 * 1024
 
+# So much the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
+_KERNEL_HOLDS = 4 * 1024 * 1024
+
 
 class Gone(Exception):  # noqa: N818
     """The client is no longer there, or takes no byte any more: nothing is left to be sent."""
@@ -37,11 +40,8 @@ class Connection:
     """One response, on a server that speaks plain ASGI."""
 
     _watch: "_Watch | None" = None
-    _ended = _left = False
-
-    # How much to write at once, at most. Of each client that reads nothing two messages are held,
-    # one that fills the server's buffer and one that waits, and by granian eight.
-    most = _NEVER_WAITS
+    _ended = _left = _waited = False
+    _written = 0
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
@@ -73,8 +73,19 @@ class Connection:
 
     async def write(self, data: bytes) -> None:
         """More of the body. Returns when the server wants the next. Raises ``Gone``."""
+        self._written += len(data)
         if not await self._deliver({"type": "http.response.body", "body": data, "more_body": True}):
             await asyncio.sleep(0)  # others get their turn
+
+    def span(self, size: int) -> int:
+        """How much to write next, ``size`` bytes at most.
+
+        Of each client that reads nothing two messages are held, one that fills the server's buffer
+        and one that waits, and by granian eight. They are small until the client has taken more
+        than the kernel holds for one that reads nothing, and once it was waited for.
+        """
+        is_fast = self._written >= _KERNEL_HOLDS and not self._waited
+        return size if is_fast else min(size, _NEVER_WAITS)
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
@@ -144,6 +155,7 @@ class Connection:
             if self._watch is not None:
                 self._watch.sent += 1
                 self._watch.waiting = False
+        self._waited = self._waited or sending.waited
         return sending.waited
 
     def _watch_over(self) -> None:

@@ -18,7 +18,6 @@ from . import cors, handoff, paths, response, signing, transfer
 from .access import Predicate
 from .files import File, Missing, Root, Shrunk
 from .location import Location
-from .ranges import Span
 from .representation import (
     NOSNIFF,
     SANDBOX,
@@ -83,6 +82,15 @@ class Changes(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
+class _Known(NamedTuple):
+    """What is remembered of a file: its identity, and the commonest answers."""
+
+    identity: tuple[int, ...]
+    representation: Representation
+    whole: Response
+    not_modified: Response
+
+
 class _Refused(Exception):  # noqa: N818
     def __init__(self, status: int, headers: Headers) -> None:
         super().__init__(status)
@@ -114,9 +122,7 @@ class Served:
         ]
         # Headers of any answer, by whether the request is secure.
         self._any = (self._of_any(secure=False), self._of_any(secure=True))
-        self._remembered: dict[
-            tuple[str, bool], tuple[tuple[int, ...], Representation, Response]
-        ] = {}
+        self._remembered: dict[tuple[str, bool], _Known] = {}
 
     async def serve(
         self,
@@ -140,7 +146,9 @@ class Served:
             if not secure and self._security.redirects(scope["path"]):
                 await app(scope, receive, send)
                 return
+        limits = self._limits
         file: File | None = None
+        body = None
         try:
             if method != "GET" or fields:
                 self._check_request(method, fields)
@@ -148,6 +156,8 @@ class Served:
             name = self._name(path)
             file = self._root.open_now(name) or await self._root.open(name)
             answer = self._answer(file, path, method, fields, changes, secure=secure)
+            if answer.length <= limits.span:
+                body = transfer.gather_now(answer, file)
         except Exception as error:
             if file is not None:
                 file.close()
@@ -159,7 +169,14 @@ class Served:
             answer = self._error(status, method, headers, secure=secure)
         if self._origins is not None:
             answer = self._for_origin(answer, fields)
-        await self._send(answer, file, scope, receive, send, secure=secure)
+        if body is None:
+            await self._send(answer, file, scope, receive, send, secure=secure)
+            return
+        # The ordinary hit, without a detour.
+        if file is not None:
+            file.close()
+        connection = transfer.connect(scope, receive, send, limits.send_timeout)
+        await connection.whole(answer.status, answer.headers, body)
 
     async def hand_over(
         self, readings: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
@@ -282,10 +299,14 @@ class Served:
         *,
         secure: bool,
     ) -> Response:
-        current, whole = self._describe(file, path, secure=secure)
-        if changes is None and not fields and method == "GET":
-            return whole
-        if changes is not None:
+        known = self._describe(file, path, secure=secure)
+        current = known.representation
+        if changes is None:
+            if not fields and method == "GET":
+                return known.whole
+            if fields == {b"if-none-match": current.etag}:
+                return known.not_modified
+        else:
             type_ = changes.content_type or current.content_type
             current = dataclasses.replace(
                 current,
@@ -295,8 +316,8 @@ class Served:
             )
         return response.decide(method, fields, current, _boundary)
 
-    def _describe(self, file: File, path: str, *, secure: bool) -> tuple[Representation, Response]:
-        """The representation of an open file, and the answer to a GET without conditions.
+    def _describe(self, file: File, path: str, *, secure: bool) -> _Known:
+        """What there is to say of an open file.
 
         Remembered by name, and believed only while device, inode, time and size are those of this
         request's own ``fstat``.
@@ -304,8 +325,8 @@ class Served:
         status = file.status
         identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         known = self._remembered.get((path, secure))
-        if known is not None and known[0] == identity:
-            return known[1], known[2]
+        if known is not None and known.identity == identity:
+            return known
         type_ = content_type(path, self.location.content_types).encode("latin-1")
         current = describe(
             status,
@@ -314,13 +335,13 @@ class Served:
             cache_control=self.location.cache_control_for(path).encode("latin-1"),
             extra=self._extra(type_, path, secure=secure),
         )
-        whole = Response(200, response.whole(current), [Span(0, current.size)], current.size)
+        known = _Known(identity, current, response.whole(current), response.not_modified(current))
         # While the validators are weak they change with time alone.
         if current.strong and not self.location.varies:
             if len(self._remembered) >= _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
-            self._remembered[path, secure] = (identity, current, whole)
-        return current, whole
+            self._remembered[path, secure] = known
+        return known
 
     def _extra(self, type_: bytes, path: str, *, secure: bool) -> Headers:
         headers = [*self._any[secure]]

@@ -70,10 +70,13 @@ def watch(client: Any, server: Any, timeout: float) -> None:
 
 
 def _look(clients: frozenset[Ends]) -> dict[Ends, int]:
-    """How much each of these took, of those for whom bytes are still waiting."""
+    """How much each of these took, of those for whom the server may have more.
+
+    What the kernel has room for it has been given: it delivers that whenever the client reads.
+    """
     found = {}
     for client, peer in peers.find(clients):
         with contextlib.suppress(OSError):
-            if peers.waiting(peer):
+            if peers.is_full(peer):
                 found[client] = peers.taken(peer)
     return found

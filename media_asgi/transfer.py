@@ -56,10 +56,9 @@ async def send(
     try:
         if response.length > span_size:
             assert file is not None
-            await _stream(connection, response, file, path, min(span_size, connection.most))
+            await _stream(connection, response, file, path, span_size)
             return
-        body = _gather_now(response, file)
-        if body is None:
+        if (body := gather_now(response, file)) is None:
             assert file is not None
             body = await _gather(response, file)
     finally:
@@ -68,18 +67,19 @@ async def send(
     await connection.whole(response.status, response.headers, body)
 
 
-def _gather_now(response: Response, file: File | None) -> bytes | None:
+def gather_now(response: Response, file: File | None) -> bytes | None:
     """The body, if it is one piece, and no disk is needed for it."""
-    if not response.length:
+    length = response.length
+    if not length:
         return b""
-    part = response.body[0]
     if len(response.body) != 1:
         return None
-    if not isinstance(part, Span):
+    part = response.body[0]
+    if isinstance(part, bytes):
         return part
     assert file is not None
-    data = file.read_now(part.start, response.length)
-    return data if data is not None and len(data) == response.length else None
+    data = file.read_now(part.start, length)
+    return data if data is not None and len(data) == length else None
 
 
 async def _gather(response: Response, file: File) -> bytes:
@@ -135,7 +135,7 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
     offset, stop = span
     try:
         while offset < stop:
-            count = min(size, stop - offset)
+            count = min(connection.span(size), stop - offset)
             data = None
             if coming is not None:
                 data, coming = await coming, None

@@ -232,7 +232,7 @@ class Server:
             client.settimeout(timeout)
             if rcvbuf is not None:  # before the connection: the window is agreed on with it
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-            client.connect(str(self.unix) if self.unix else ("127.0.0.1", self.port))
+            self._connect(client)
             if not self.tls:
                 return client
             context = ssl.create_default_context(cafile=self.tls.chain)
@@ -241,6 +241,18 @@ class Server:
         except BaseException:
             client.close()
             raise
+
+    def _connect(self, client: socket.socket) -> None:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                client.connect(str(self.unix) if self.unix else ("127.0.0.1", self.port))
+            except BlockingIOError:  # a Unix socket, whose queue of connections is full
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     @property
     def log(self) -> str:

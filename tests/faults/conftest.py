@@ -1,9 +1,14 @@
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from .support import Site, serve
+
+# A shell that runs the tests in the background makes them, and so their servers, ignore it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

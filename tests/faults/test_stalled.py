@@ -3,6 +3,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,32 +148,27 @@ def pause(site: Site, url: str, data: bytes, seconds: float) -> tuple[bytes, boo
 @pytest.mark.xdist_group("others")
 def test_a_pause_of_85_seconds_in_the_tail(tmp_path: Path) -> None:
     """Longer than the 60 s after which Twisted gives up a connection that it takes for idle."""
+    # What the kernel holds needs no patience of the server's: that is 60 s, as by default. Of the
+    # largest file the server holds most, so it has to have more.
+    sizes = {200 * KIB: {}, 3 * MIB: {}, 40 * MIB: {"send_timeout": 200}}
     kinds = (*FOUR, "daphne-tls", "daphne-unix", "starlette")
     results: dict[tuple[str, int], bool] = {}
 
-    def visit(kind: str) -> None:
-        peer = {"application": "starlette", "module": "tests.faults.peers"}
-        with serve(
-            kind.replace("starlette", "daphne"),
-            tmp_path / kind,
-            **(peer if kind == "starlette" else {"middleware": {"send_timeout": 200}}),
-        ) as site:
-            threads = [
-                threading.Thread(target=one, args=(kind, site, size))
-                for size in (200 * KIB, 3 * MIB, 40 * MIB)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-    def one(kind: str, site: Site, size: int) -> None:
+    def visit(kind: str, size: int) -> None:
+        if kind == "starlette":
+            peer: dict[str, Any] = {"application": "starlette", "module": "tests.faults.peers"}
+        elif kind == "daphne-unix" and size > 200 * KIB:  # which is all that the kernel holds
+            peer = {"middleware": {"send_timeout": 200}}
+        else:
+            peer = {"middleware": sizes[size]}
+        root = tmp_path / f"{kind}-{size}"
         data = pattern(size)
-        got, is_whole = pause(site, site.put(f"tail-{size}.bin", data), data, 85)
+        with serve(kind.replace("starlette", "daphne"), root, **peer) as site:
+            got, is_whole = pause(site, site.put("tail.bin", data), data, 85)
         assert data.startswith(got)
         results[kind, size] = is_whole and got == data
 
-    visits = [threading.Thread(target=visit, args=(kind,)) for kind in kinds]
+    visits = [threading.Thread(target=visit, args=(kind, size)) for kind in kinds for size in sizes]
     for thread in visits:
         thread.start()
     for thread in visits:
@@ -180,4 +176,4 @@ def test_a_pause_of_85_seconds_in_the_tail(tmp_path: Path) -> None:
     assert len(results) == 3 * len(kinds)
     lost = [key for key, is_whole in results.items() if not is_whole]
     # The peer loses it, so this can fail.
-    assert lost == [("starlette", 3 * MIB)] or {kind for kind, _ in lost} == {"starlette"}
+    assert {kind for kind, _ in lost} == {"starlette"}

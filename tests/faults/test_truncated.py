@@ -44,7 +44,7 @@ class Download:
 
 
 @BOTH
-@pytest.mark.parametrize("size", [0, 8 * MIB + 100])
+@pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 8 * MIB + 100])
 @on(*FOUR, slow=OTHERS)
 def test_truncated(site: Site, headers: list[tuple[str, str]], size: int) -> None:
     """The client sees the connection end too early, and soon."""
@@ -130,7 +130,7 @@ def test_replaced(site: Site, headers: list[tuple[str, str]]) -> None:
 
 
 @BOTH
-@on("daphne", "granian", slow=("uvicorn", "hypercorn", "daphne-tls", "daphne-unix"))
+@on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
 def test_grown(site: Site, headers: list[tuple[str, str]]) -> None:
     """No more than was promised is sent, and the connection goes on."""
     with site.unharmed(), Download(site, "grown.bin", headers) as download:

@@ -46,6 +46,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 
+# Each takes a server of its own.
+QUICK = ("defaults", "hsts, all of it", "redirect, exempt")
+
 # Header lines from a proxy, or from a client that plays one.
 REQUESTS: list[list[tuple[str, str]]] = [
     [],
@@ -80,10 +83,14 @@ def compared(response: Response) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("middleware", "settings"),
     [
-        *((SECURITY, name) for name in SETTINGS),
-        (OWN, "several policies"),
-        (OWN, "redirect"),
-        (OWN, "redirect, exempt"),
+        *(
+            pytest.param(SECURITY, name, marks=[pytest.mark.slow] * (name not in QUICK))
+            for name in SETTINGS
+        ),
+        *(
+            pytest.param(OWN, name, marks=pytest.mark.slow)
+            for name in ("several policies", "redirect", "redirect, exempt")
+        ),
     ],
 )
 def test_media_gets_what_a_page_gets(middleware: str, settings: str, tmp_path: Path) -> None:
@@ -118,7 +125,14 @@ def test_media_gets_what_a_page_gets(middleware: str, settings: str, tmp_path: P
                 assert compared(media) == compared(page) | location
 
 
-@pytest.mark.parametrize("settings", ["redirect", "hsts, all of it", "several policies"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "hsts, all of it",
+        pytest.param("redirect", marks=pytest.mark.slow),
+        pytest.param("several policies", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_of_it_without_the_middleware(settings: str, tmp_path: Path) -> None:
     with (
         served(tmp_path, {"MIDDLEWARE": [], **SETTINGS[settings]}) as server,
