@@ -47,6 +47,9 @@ SENDFILE_FROM = 128 * 1024
 # how large it is, its own overhead included, which is less than the data.
 _ALWAYS_ROOM = 16 * 1024
 
+# So much a client's kernel takes before the client reads.
+_CLIENT_ROOM = 32 * 1024
+
 # A head is about so long.
 _HEAD = 512
 
@@ -93,6 +96,7 @@ class DaphneConnection(Connection):
     """One response; also the push producer that Twisted pauses and resumes (``IPushProducer``)."""
 
     _finished = _ending = _registered = False
+    _sent = 0  # bytes of the body, without those of sendfile
     _wake: asyncio.Future[None] | None = None
     _peer: Descriptor | None = None
 
@@ -152,6 +156,7 @@ class DaphneConnection(Connection):
     async def _write(self, data: bytes) -> None:
         if self._lost:
             raise Gone
+        self._sent += len(data)
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
         await self._drain()
 
@@ -214,9 +219,19 @@ class DaphneConnection(Connection):
             self._request.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
 
     def _is_kept(self) -> bool:
-        """Is the kernel's buffer full with what the client has yet to take?"""
+        """Would the client lose what the kernel has for it, were the connection idle from now on?
+
+        Where the buffer is full; on TLS, where Twisted first waits for the client's own farewell,
+        also where it is not empty, unless all of the answer is less than any client has room for.
+        Not asked on HTTP/2, where it is for other streams too.
+        """
+        if self._lost or self._transport is None:
+            return False
         try:
-            return not self._lost and is_full(_innermost(self._tcp()).getHandle())
+            peer = _innermost(self._transport).getHandle()
+            if self._plain:
+                return is_full(peer)
+            return self._sent > _CLIENT_ROOM and waiting(peer) > 0
         except (AttributeError, OSError, ValueError):  # lost meanwhile
             return False
 
@@ -226,16 +241,9 @@ class DaphneConnection(Connection):
         Twisted closes a socket only when the kernel tells that it may be written to, which it does
         for one that is shut down.
         """
-        if self._transport is not None:
-            with contextlib.suppress(OSError):
-                _innermost(self._transport).getHandle().shutdown(SHUT_WR)
-            self._transport.loseConnection()
-
-    def _tcp(self) -> Any:
-        """The transport below; on HTTP/2 that of the connection."""
-        if self._transport is not None:
-            return self._transport
-        return getattr(getattr(self._channel, "_conn", None), "transport", None)
+        with contextlib.suppress(OSError):
+            _innermost(self._transport).getHandle().shutdown(SHUT_WR)
+        self._transport.loseConnection()
 
     # IPushProducer
 
@@ -399,7 +407,7 @@ class DaphneConnection(Connection):
             connection = getattr(self._channel, "_conn", None)
             if getattr(connection, "_consumerBlocked", None) is None:
                 return queued  # it is the windows that are waited for
-            transport = self._tcp()
+            transport = getattr(connection, "transport", None)
         else:
             queued = _waiting(transport), 0
         try:

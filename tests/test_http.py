@@ -1172,13 +1172,15 @@ def test_two_hundred_megabytes_byte_for_byte(served: Media) -> None:
 
 
 def test_every_file_is_closed_again(served: Media) -> None:
-    url = served.put("closed.bin", noise(300_000))
+    # More would be lent to granian, for a stated time.
+    size = 200_000 if served.server.name == "granian" else 300_000
+    url = served.put("closed.bin", noise(size))
     etag = served.get(url)["etag"]
     for method in ("GET", "HEAD", "POST"):
         for headers in (
             [],
             [("Range", "bytes=5-9,20-29")],
-            [("Range", "bytes=300000-")],
+            [("Range", f"bytes={size}-")],
             [("If-None-Match", etag)],
             [("If-Match", '"other"')],
         ):

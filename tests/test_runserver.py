@@ -146,8 +146,8 @@ WHITENOISE = 'MIDDLEWARE.insert(1, "whitenoise.middleware.WhiteNoiseMiddleware")
     ("first", "more", "options"),
     [
         (DAPHNE, "", []),
-        (DAPHNE, "", ["--noreload"]),
-        (NOSTATIC, WHITENOISE, []),
+        pytest.param(DAPHNE, "", ["--noreload"], marks=pytest.mark.slow),
+        pytest.param(NOSTATIC, WHITENOISE, [], marks=pytest.mark.slow),
     ],
     ids=["as startproject has it", "noreload", "static files by WhiteNoise"],
 )

@@ -32,6 +32,8 @@ COMPOSITIONS = [
     ("hypercorn", "demo_site.asgi_channels:inside"),
     ("granian", "demo_site.asgi_channels:application"),
 ]
+# Each takes seconds to start.
+SLOW = COMPOSITIONS[2:5]
 
 
 class Browser:
@@ -121,7 +123,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(
             composition,
             id="-".join(composition).replace("demo_site.", ""),
-            marks=pytest.mark.xdist_group(f"site-{composition[0] == 'daphne'}"),
+            marks=[
+                pytest.mark.xdist_group(f"site-{composition[0] == 'daphne'}"),
+                *[pytest.mark.slow] * (composition in SLOW),
+            ],
         )
         for composition in COMPOSITIONS
     ],

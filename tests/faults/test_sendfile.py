@@ -19,7 +19,7 @@ def calls(site: Site) -> int:
     return told
 
 
-@on("daphne", "daphne-unix")
+@on("daphne", slow=("daphne-unix",))
 def test_it_is_used(site: Site) -> None:
     url = site.put("zero.bin", DATA)
     small = site.put("small.bin", DATA[: 64 * KIB])
@@ -34,7 +34,7 @@ def test_it_is_used(site: Site) -> None:
         assert calls(site) > after
 
 
-@on("daphne-tls", "uvicorn")
+@on("uvicorn", slow=("daphne-tls",))
 def test_it_is_not_used(site: Site) -> None:
     url = site.put("zero.bin", DATA)
     with site.unharmed(), Connection(site.server) as client:

@@ -38,7 +38,7 @@ SERVERS_OWN = {"granian": 200, "granian-tls": 250, "uvicorn-tls": 200, "hypercor
     "headers",
     [pytest.param([], marks=pytest.mark.slow, id="whole"), pytest.param(RANGE, id="range")],
 )
-@on(*FOUR, "daphne-tls", slow=OTHERS)
+@on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", *OTHERS))
 def test_four(site: Site, headers: list[tuple[str, str]]) -> None:
     url = site.sparse()
     small = site.put("small.txt", b"small")
@@ -100,7 +100,7 @@ def used(site: Site, seconds: float) -> float:
         (150, MIB),
     ],
 )
-@on("daphne", "daphne-tls", slow=("uvicorn", "hypercorn", "granian", "daphne-unix"))
+@on("daphne", slow=("daphne-tls", "uvicorn", "hypercorn", "granian", "daphne-unix"))
 def test_pipelined_and_unread(site: Site, count: int, size: int) -> None:
     """One client asks for thousands of files at once, reads nothing for a while, and then all."""
     if site.server.name == "hypercorn":

@@ -8,7 +8,7 @@ from typing import Self
 import pytest
 
 from ..client import Connection
-from .support import FOUR, KIB, MIB, Site, on, pattern, pipelined, read, serve, some, stalled
+from .support import KIB, MIB, Site, on, pattern, pipelined, read, serve, some, stalled
 
 SIZE = 32 * MIB
 DATA = pattern(SIZE)
@@ -45,7 +45,7 @@ class Download:
 
 @BOTH
 @pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 8 * MIB + 100])
-@on(*FOUR, slow=OTHERS)
+@on("daphne", "uvicorn", slow=("hypercorn", "granian", *OTHERS))
 def test_truncated(site: Site, headers: list[tuple[str, str]], size: int) -> None:
     """The client sees the connection end too early, and soon."""
     if site.kind.startswith("granian") and not headers:
