@@ -95,7 +95,7 @@ def is_request(candidate: Any) -> bool:
 class DaphneConnection(Connection):
     """One response; also the push producer that Twisted pauses and resumes (``IPushProducer``)."""
 
-    _finished = _ending = _registered = False
+    _written = _finished = _ending = _registered = False
     _sent = 0  # bytes of the body, without those of sendfile
     _wake: asyncio.Future[None] | None = None
     _peer: Descriptor | None = None
@@ -120,15 +120,11 @@ class DaphneConnection(Connection):
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await send({"type": "http.response.body", "body": body})
             return
-        if self._plain:
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            if self._flush():
-                await send({"type": "http.response.body", "body": b""})
-                return
+        self._channel._media_asgi_room = 0
         try:
-            self._register()
             if not self._plain:
-                await self.write(body)
+                self._register()
+            await self.write(body)
             await self.end()
         except Gone:
             await self.abort()
@@ -139,12 +135,19 @@ class DaphneConnection(Connection):
             self.close()
 
     async def begin(self, status: int, headers: Headers) -> None:
-        self._register()
+        if self._lost:
+            raise Gone
+        self._channel._media_asgi_room = 0
+        if not self._plain:
+            self._register()
         await self.send(
             {"type": "http.response.start", "status": status, "headers": _dated(headers)}
         )
 
     async def write(self, data: bytes) -> None:
+        if self._sent:
+            self._register()
+            await asyncio.sleep(0)  # others get their turn
         if self._transport is None:
             while len(data) > (room := self._room()):
                 if room > 0:
@@ -168,7 +171,8 @@ class DaphneConnection(Connection):
             return 0
         # With no data this writes the head, if that is still to come. Only when it has left
         # Twisted's buffer, behind the answers to earlier pipelined requests, may the file follow.
-        await self.write(b"")
+        await self._write(b"")
+        self._register()
         try:
             self._peer = Descriptor(os.dup(self._transport.getHandle().fileno()))
         except OSError:  # no descriptor left
@@ -177,9 +181,10 @@ class DaphneConnection(Connection):
 
     async def end(self) -> None:
         await self._drain()
+        self._written = True
         if self._is_kept():
             try:
-                await self._until(lambda: not self._is_kept(), _LONGEST_PAUSE)
+                await self._until(lambda: self._finished or not self._is_kept(), _LONGEST_PAUSE)
             except Gone:
                 if self._lost:
                     raise
@@ -257,7 +262,9 @@ class DaphneConnection(Connection):
         self._on_loss()
 
     def _register(self) -> None:
-        """Raises ``Gone``."""
+        """To be called before others get a turn. Raises ``Gone``."""
+        if self._registered:
+            return
         request = self._request
         if getattr(request, "channel", None) is None:
             self._lost = True
@@ -283,7 +290,10 @@ class DaphneConnection(Connection):
         # Somebody else (--http-timeout) called it: nothing of ours may follow, which the client
         # would take for the next response, and no next response may stand in for what is missing.
         self._finished = True
-        self._cut()
+        if self._written:
+            self._leave()
+        else:
+            self._cut()
         self._awake()
 
     def _awake(self) -> None:
@@ -294,11 +304,7 @@ class DaphneConnection(Connection):
 
     async def _drain(self) -> None:
         """Wait until what was written has left Twisted's buffers. Raises ``Gone``."""
-        if self._plain and self._flush():
-            await asyncio.sleep(0)  # others get their turn
-            if self._lost:
-                raise Gone
-        else:
+        if not (self._plain and self._flush()):
             await self._until(self._is_drained, None if self._plain else _LONGEST_PAUSE)
 
     def _takes_at_once(self, count: int) -> bool:
@@ -371,6 +377,7 @@ class DaphneConnection(Connection):
 
         Raises ``Gone`` where the client goes, or takes no byte for ``send_timeout``.
         """
+        self._register()
         loop = asyncio.get_running_loop()
         progress, since, looks = self._progress(), loop.time(), 0
         now = since

@@ -76,8 +76,8 @@ def cut(client: Any, server: Any) -> None:
     """Reset the connection between these two addresses."""
     pair = ends(client, server)
     if pair is not None:
-        for _, peer in find((pair,)):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # no descriptor left to look with; it has gone
+            for _, peer in find((pair,)):
                 reset(peer)
 
 

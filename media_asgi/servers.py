@@ -128,7 +128,9 @@ class Connection:
         """
         scope = self.scope
         if not self._left and scope.get("http_version") in ("1.0", "1.1"):
-            peers.cut(scope.get("client"), scope.get("server"))
+            asyncio.get_running_loop().run_in_executor(
+                None, peers.cut, scope.get("client"), scope.get("server")
+            )
 
     def close(self) -> None:
         """Let go of everything. Always the last call."""
@@ -139,7 +141,6 @@ class Connection:
     async def _deliver(self, message: Message) -> bool:
         """Send one message, and say whether that had to wait. Raises ``Gone``."""
         if self._watch is not None and self._watch.left:
-            self._left = True
             raise Gone
         sending = _Noticed(self.send(message), self._start_watch)
         try:

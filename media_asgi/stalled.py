@@ -7,10 +7,17 @@ itself (``http.response.pathsend``), or a last message that its own buffer holds
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import peers
 from .peers import Ends
+
+
+class _Seen(NamedTuple):
+    taken: int
+    """Bytes that the client took, or so."""
+    is_full: bool
+    """Does the kernel take no more for it? What it has room for it has been given."""
 
 
 class _Watch:
@@ -30,23 +37,23 @@ class _Watch:
         looking = self._loop.run_in_executor(None, _look, frozenset(self._clients))
         looking.add_done_callback(self._looked)
 
-    def _looked(self, looking: "asyncio.Future[dict[Ends, int]]") -> None:
+    def _looked(self, looking: "asyncio.Future[dict[Ends, _Seen]]") -> None:
         if looking.cancelled() or looking.exception() is not None:
             self._clients.clear()
             return
         found = looking.result()
         now = self._loop.time()
         for client, (before, since) in list(self._clients.items()):
-            current = found.get(client)
-            if current is None:  # gone, or has all
+            seen = found.get(client)
+            if seen is None:  # gone
                 del self._clients[client]
-            elif current != before:
-                self._clients[client] = (current, now)
+            elif seen.taken != before:
+                self._clients[client] = (seen.taken, now)
+            elif not seen.is_full:  # and so it has all
+                del self._clients[client]
             elif now - since >= self._timeout:
                 del self._clients[client]
-                for _, peer in peers.find((client,)):
-                    with contextlib.suppress(OSError):
-                        peers.reset(peer)
+                self._loop.run_in_executor(None, peers.cut, *client)
         if self._clients:
             self._loop.call_later(self._timeout / 4, self._tick)
 
@@ -69,14 +76,9 @@ def watch(client: Any, server: Any, timeout: float) -> None:
     _watches[key].add(pair)
 
 
-def _look(clients: frozenset[Ends]) -> dict[Ends, int]:
-    """How much each of these took, of those for whom the server may have more.
-
-    What the kernel has room for it has been given: it delivers that whenever the client reads.
-    """
+def _look(clients: frozenset[Ends]) -> dict[Ends, _Seen]:
     found = {}
     for client, peer in peers.find(clients):
         with contextlib.suppress(OSError):
-            if peers.is_full(peer):
-                found[client] = peers.taken(peer)
+            found[client] = _Seen(peers.taken(peer), peers.is_full(peer))
     return found

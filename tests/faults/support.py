@@ -96,7 +96,8 @@ class Site:
             target.split(":")[0] if target.startswith(("socket:", "pipe:")) else target
             for target in told["descriptors"]
             # Lent to be opened by name: kept for a while, and then turned to this, for good.
-            if target != "/dev/null"
+            # And the last is what whoever looks for a client's socket looks with.
+            if target != "/dev/null" and not target.endswith("/fd")
         )
         return told
 

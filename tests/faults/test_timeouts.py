@@ -222,9 +222,15 @@ def test_http_timeout(kind: str, size: int, count: int, tmp_path: Path) -> None:
             send_all(client, pipelined([url] * count), timeout=2)
             begin = time.monotonic()
             site.wait(lambda: not site.state()["connections"], 12)
-            assert (time.monotonic() - begin > 1) == too_much
+            took = time.monotonic() - begin
             got, has_ended = everything(client)
-    assert has_ended == too_much
+    if kind == "daphne-tls":
+        # There the connection is closed in order once the kernel has all.
+        assert took > 1
+        assert has_ended
+    else:
+        assert (took > 1) == too_much
+        assert has_ended == too_much
     answers = re.split(rb"HTTP/1.1 200 OK\r\n.*?\r\n\r\n", got, flags=re.DOTALL)
     assert answers[0] == b""
     *whole, last = answers[1:]
