@@ -61,7 +61,7 @@ class MediaMiddleware:
             security=Security.from_settings(),
         )
         self._served = self._arrange(locations or (Location.media(),))
-        internal = [served for served in self._served if served.location.access == "internal"]
+        internal = [served for served in self._served if served.is_internal]
         # Where X-Sendfile may point to, the deepest first.
         self._internal = sorted(internal, key=lambda served: -len(served.location.folder))
         self._prefixes = tuple(served.prefix for served in self._served)
@@ -95,13 +95,13 @@ class MediaMiddleware:
                     path = paths.request_path(scope)
                 mount = mount.rstrip("/") if mount else ""
                 found = self._locate(path, mount)
-                if found is not None and found[0].location.access != "internal":
+                if found is not None and not found[0].is_internal:
                     served, rest = found
                     headers = scope.get("headers")
                     if type(headers) is not list and type(headers) is not tuple:
                         # Any iterable will do, but it is read more than once.
                         scope = {**scope, "headers": [*(headers or ())]}
-                    urls = self._urls(found, mount) if mount else (served.prefix + rest,)
+                    urls = self._urls(found, mount) if mount else (path,)
                     await served.serve(self._ask, rest, urls, scope, receive, send)
                     return
             if self._internal:
@@ -149,7 +149,7 @@ class MediaMiddleware:
                 if reading.startswith(start)
             ]
             if rests:
-                return (served, rests) if served.location.access == "internal" else None
+                return (served, rests) if served.is_internal else None
         return None
 
     def _locate(self, path: str, mount: str) -> tuple[Served, str] | None:

@@ -7,6 +7,7 @@ server close the connection, as uvicorn, hypercorn and granian do.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from typing import Any
@@ -53,15 +54,16 @@ class Connection:
         """All of a response that fits in one span."""
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
-        try:
-            if len(body) <= _NEVER_WAITS:
+        if len(body) <= _NEVER_WAITS:
+            with contextlib.suppress(OSError):  # as in _deliver
                 await self.send(start)
                 await self.send(end)
-            else:
-                await self._deliver(start)
-                await self._deliver(end)
-                self._watch_over()
-        except (Gone, OSError):  # OSError: as in _deliver
+            return
+        try:
+            await self._deliver(start)
+            await self._deliver(end)
+            self._watch_over()
+        except Gone:
             pass
         finally:
             self.close()

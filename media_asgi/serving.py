@@ -106,6 +106,7 @@ class Served:
         self.prefix = location.prefix
         self._limits = limits
         self._security = limits.security
+        self.is_internal = location.access == "internal"
         self._is_public = location.access == "public"
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
         self._predicate = Predicate(location) if callable(location.access) else None
