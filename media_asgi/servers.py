@@ -29,8 +29,8 @@ Send = Callable[[Message], Awaitable[None]]
 # those modelled on them, take 64 KiB before they say that they are full.
 _NEVER_WAITS = 64 * 1024
 
-# So much the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
-_KERNEL_HOLDS = 4 * 1024 * 1024
+# More than the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
+_KERNEL_HOLDS = 6 * 1024 * 1024
 
 
 class Gone(Exception):  # noqa: N818
