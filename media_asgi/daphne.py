@@ -138,8 +138,7 @@ class DaphneConnection(Connection):
         if self._lost:
             raise Gone
         self._channel._media_asgi_room = 0
-        if not self._plain:
-            self._register()
+        self._register()
         await self.send(
             {"type": "http.response.start", "status": status, "headers": _dated(headers)}
         )

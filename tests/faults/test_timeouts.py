@@ -293,6 +293,28 @@ def test_http_timeout_before_the_start(kind: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("others")
 @pytest.mark.parametrize("kind", DAPHNES)
+def test_http_timeout_while_the_disk_is_waited_for(kind: str, tmp_path: Path) -> None:
+    """No sendfile for parts so small: the first is still being read."""
+    with serve(
+        kind,
+        tmp_path,
+        module="tests.faults.slow_disk",
+        env={"FAULTS_PAUSE": "4"},
+        options=["--http-timeout", "1"],
+    ) as site:
+        url = site.put("slow-read.bin", pattern(MIB))
+        ranges = [("Range", "bytes=0-99999,200000-299999,400000-499999")]
+        with site.unharmed(), Connection(site.server, timeout=20) as client:
+            client.send(head(url, ranges) + head("/inner"))
+            got, has_ended = everything(client)
+        assert got.count(b"HTTP/1.1 ") == 1
+        assert got.startswith(b"HTTP/1.1 206 ")
+        assert has_ended
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("kind", DAPHNES)
 @pytest.mark.parametrize("name", ["slow-open.bin", "slow-read.bin"])
 def test_application_close_timeout(kind: str, name: str, tmp_path: Path) -> None:
     """A client goes while the disk makes its request wait: Daphne cancels the task."""
