@@ -289,6 +289,10 @@ class Server:
         return self._process.wait(timeout)
 
     def kill(self) -> None:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ and self.alive():
+            # What has run is written down at the end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.terminate(5)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
