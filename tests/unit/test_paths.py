@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.paths import file_name, request_path
+from media_asgi.paths import climbs, file_name, request_path
 
 # RFC 3986 section 3.3: a segment is anything between slashes; section 5.2.4: "." and ".." are the
 # client's to remove.
@@ -246,3 +246,18 @@ def test_request_path_never_fails(path: str, raw: bytes | None) -> None:
     # What it says is what the server says, but for bytes that are no UTF-8.
     if decoded != path:
         assert os.fsencode(decoded).decode("utf-8", "replace") == path
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/media/../x", True),
+        ("/media/..", True),
+        ("/media/a\0", True),
+        ("/media/a..b/..c/d../x", False),
+        ("/media/...", False),
+        ("/media//x", False),
+    ],
+)
+def test_climbs(path: str, answer: bool) -> None:
+    assert climbs(path) is answer

@@ -50,6 +50,9 @@ SPANS = [
         [(n, n + 1) for n in range(0, SIZE, 2)],
         id="14.2-as-many-ranges-as-may-be",
     ),
+    pytest.param(
+        b"bytes=0-9" + b"," * (2 * MAX_RANGES), [(0, 10)], id="5.6.1.2-as-many-commas-as-may-be"
+    ),
 ]
 
 IGNORED = [

@@ -204,6 +204,13 @@ def test_nothing_of_the_representation_is_shared() -> None:
     assert current.extra == [NOSNIFF, POLICY, OWN]
 
 
+def test_204() -> None:
+    # Section 15.3.5: no content, and no length of it (8.6).
+    answer = error(204, [OWN])
+    assert dict(answer.headers) == {b"cache-control": b"no-store", b"x-own": b"1"}
+    assert (answer.length, body_of(answer)) == (0, b"")
+
+
 @pytest.mark.parametrize("status", [302, 403, 404, 405, 412, 416, 500, 503])
 def test_errors(status: int) -> None:
     # Section 15.1: a cache may keep a 404 or a 405, unless it is told.
