@@ -83,11 +83,14 @@ class Connection:
         """How much to write next, ``size`` bytes at most.
 
         Of each client that reads nothing two messages are held, one that fills the server's buffer
-        and one that waits, and by granian eight. They are small until the client has taken more
-        than the kernel holds for one that reads nothing, and once it was waited for.
+        and one that waits, and by granian, which offers pathsend, eight. They are small until the
+        client has taken more than the kernel holds for one that reads nothing, and once it was
+        waited for.
         """
-        is_fast = self._written >= _KERNEL_HOLDS and not self._waited
-        return size if is_fast else min(size, _NEVER_WAITS)
+        if self._written >= _KERNEL_HOLDS and not self._waited:
+            return size
+        holds_many = "http.response.pathsend" in (self.scope.get("extensions") or ())
+        return min(size, _NEVER_WAITS // 4 if holds_many else _NEVER_WAITS)
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.

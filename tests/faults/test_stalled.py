@@ -31,7 +31,7 @@ OTHERS = ("daphne-unix", "uvicorn-h11", "uvicorn-tls", "hypercorn-tls", "granian
 
 # What 200 clients may cost, where the server's own buffers alone are more than the usual: hyper
 # keeps about half a MiB for each connection, asyncio's TLS as much.
-SERVERS_OWN = {"granian": 200, "granian-tls": 250, "uvicorn-tls": 200, "hypercorn-tls": 220}
+SERVERS_OWN = {"granian": 150, "granian-tls": 250, "uvicorn-tls": 200, "hypercorn-tls": 220}
 
 
 @pytest.mark.parametrize(
