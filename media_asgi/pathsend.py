@@ -60,7 +60,11 @@ def _take_back() -> None:
         os.close(_resting.popleft()[1])
     if not _lent or _lent[0][0] > now:
         return
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # no descriptor left: the next call may have one
+        asyncio.get_running_loop().call_later(1, _take_back)
+        return
     try:
         while _lent and _lent[0][0] <= now:
             number = _lent.popleft()[1]

@@ -58,9 +58,10 @@ def test_no_descriptor_is_left(kind: str, tmp_path: Path) -> None:
         clients[0].close()
         site.wait(lambda: last.get(small).status == 200)
         for headers in ([], [("Range", "bytes=1-")]):
+            if kind == "granian" and not headers:
+                continue  # it opens the file once more itself, and can't
             response = last.get(big, headers)
-            # Granian opens a file that it sends by itself once more.
-            if response.status != (500 if kind == "granian" and not headers else 503):
+            if response.status != 503:
                 assert response.body == data[len(headers) :]
         for client in clients[1:-1]:
             client.close()
