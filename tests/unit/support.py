@@ -96,11 +96,12 @@ class Failing:
 
 
 def idle(executor: ThreadPoolExecutor, threads: int) -> None:
-    """Wait until all that was submitted has ended."""
+    """Wait until all that was submitted has ended, callbacks included: all threads are here."""
     gates = [Gate(int) for _ in range(threads)]
     calls = [executor.submit(gate) for gate in gates]
     for gate in gates:
         assert gate.reached.wait(10)
+    for gate in gates:
         gate.open.set()
     for call in calls:
         call.result(10)
