@@ -133,9 +133,12 @@ class Connection:
         """
         scope = self.scope
         if not self._left and scope.get("http_version") in ("1.0", "1.1"):
-            asyncio.get_running_loop().run_in_executor(
-                None, peers.cut, scope.get("client"), scope.get("server")
-            )
+            with contextlib.suppress(
+                RuntimeError
+            ):  # at the end of the loop, which closes it anyway
+                asyncio.get_running_loop().run_in_executor(
+                    None, peers.cut, scope.get("client"), scope.get("server")
+                )
 
     def close(self) -> None:
         """Let go of everything. Always the last call."""
