@@ -37,7 +37,7 @@ from .files import Descriptor, File, Shrunk, in_worker
 from .peers import is_full, reset, taken, waiting
 from .ranges import Span
 from .representation import Headers
-from .servers import Connection, Gone, Receive, Scope, Send
+from .servers import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Receive, Scope, Send
 
 # From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
 SENDFILE_FROM = 128 * 1024
@@ -163,7 +163,10 @@ class DaphneConnection(Connection):
         await self._drain()
 
     def span(self, size: int) -> int:
-        return size  # each one is waited for until it has left
+        # Each one is waited for until it has left; meanwhile TLS has it twice, encrypted and not.
+        if self._plain or self._sent >= KERNEL_HOLDS:
+            return size
+        return min(size, NEVER_WAITS)
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         if not self._plain or len(span) < SENDFILE_FROM or not hasattr(os, "sendfile"):

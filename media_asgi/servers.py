@@ -27,10 +27,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 # So much goes into a server's own buffer without waiting for the client: asyncio's transports, and
 # those modelled on them, take 64 KiB before they say that they are full.
-_NEVER_WAITS = 64 * 1024
+NEVER_WAITS = 64 * 1024
 
 # More than the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
-_KERNEL_HOLDS = 6 * 1024 * 1024
+KERNEL_HOLDS = 6 * 1024 * 1024
 
 
 class Gone(Exception):  # noqa: N818
@@ -54,7 +54,7 @@ class Connection:
         """All of a response that fits in one span."""
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
-        if len(body) <= _NEVER_WAITS:
+        if len(body) <= NEVER_WAITS:
             with contextlib.suppress(OSError):  # as in _deliver
                 await self.send(start)
                 await self.send(end)
@@ -87,10 +87,10 @@ class Connection:
         client has taken more than the kernel holds for one that reads nothing, and once it was
         waited for.
         """
-        if self._written >= _KERNEL_HOLDS and not self._waited:
+        if self._written >= KERNEL_HOLDS and not self._waited:
             return size
         holds_many = "http.response.pathsend" in (self.scope.get("extensions") or ())
-        return min(size, _NEVER_WAITS // 4 if holds_many else _NEVER_WAITS)
+        return min(size, NEVER_WAITS // 4 if holds_many else NEVER_WAITS)
 
     async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
