@@ -36,7 +36,7 @@ from django.utils.http import http_date
 from .files import Descriptor, File, Shrunk, in_worker
 from .peers import is_full, reset, taken, waiting
 from .ranges import Span
-from .representation import Headers
+from .representation import Headers, KeptHeaders
 from .servers import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Receive, Scope, Send
 
 # From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
@@ -115,7 +115,8 @@ class DaphneConnection(Connection):
             return
         send = self.send
         is_sure = self._plain and self._takes_at_once(len(body))
-        await send({"type": "http.response.start", "status": status, "headers": _dated(headers)})
+        left = () if is_sure and self._has_given(headers) else [*headers, _now()]
+        await send({"type": "http.response.start", "status": status, "headers": left})
         if is_sure:
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await send({"type": "http.response.body", "body": body})
@@ -134,13 +135,36 @@ class DaphneConnection(Connection):
         finally:
             self.close()
 
+    def _has_given(self, headers: Headers) -> bool:
+        """Give Twisted its own form of headers that are kept; for an answer that it writes at once.
+
+        To add them one by one is a tenth of the time that a small answer takes.
+        """
+        if type(headers) is not KeptHeaders:
+            return False
+        request, date = self._request, _now()
+        if next(request.responseHeaders.getAllRawHeaders(), None) is not None:
+            return False  # "Connection: close"
+        # Daphne adds its own name, which is that of one server.
+        server = request.channel.factory
+        form, of_server, of_date = headers.form
+        if of_server is not server:
+            form = type(request.responseHeaders)()
+            for name, value in headers:
+                form.addRawHeader(name, value)
+        if of_date is not date:
+            form.setRawHeaders(b"date", [date[1]])
+            headers.form = form, server, date
+        request.responseHeaders = form
+        return True
+
     async def begin(self, status: int, headers: Headers) -> None:
         if self._lost:
             raise Gone
         self._channel._media_asgi_room = 0
         self._register()
         await self.send(
-            {"type": "http.response.start", "status": status, "headers": _dated(headers)}
+            {"type": "http.response.start", "status": status, "headers": [*headers, _now()]}
         )
 
     async def write(self, data: bytes) -> None:
@@ -487,13 +511,13 @@ def _sendfile_cold(peer: int, file: int, offset: int, count: int) -> int:
 _date: tuple[int, tuple[bytes, bytes]] = (0, (b"date", b""))
 
 
-def _dated(headers: Headers) -> Headers:
-    """A copy with ``Date``, which Daphne doesn't add (RFC 9110 section 6.6.1 asks for it)."""
+def _now() -> tuple[bytes, bytes]:
+    """``Date``, which Daphne doesn't add (RFC 9110 section 6.6.1 asks for it)."""
     global _date
     now = int(time.time())
     if _date[0] != now:
         _date = (now, (b"date", http_date(now).encode("ascii")))
-    return [*headers, _date[1]]
+    return _date[1]
 
 
 _plain_types: tuple[type, ...] = ()

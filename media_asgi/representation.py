@@ -8,10 +8,19 @@ import mimetypes
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils.http import http_date
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class KeptHeaders(Headers):
+    """Those of an answer that is given again and again."""
+
+    form: tuple[Any, Any, Any] = (None, None, None)
+    """The server's own form of them, the server, and the ``Date`` in it."""
+
 
 # The library's own table only: by default mimetypes also reads the machine's files, and types would
 # differ from one machine to the next.

@@ -22,6 +22,7 @@ from .representation import (
     NOSNIFF,
     SANDBOX,
     Headers,
+    KeptHeaders,
     Representation,
     content_type,
     describe,
@@ -60,6 +61,13 @@ _LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, err
 # A location remembers the headers of so many files.
 _REMEMBERED = 1024
 
+# And so many of its single ranges.
+_PARTS = 2
+
+# A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
+_AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
+_RANGE = frozenset({b"range"})
+
 # The fields of a request that count here.
 _FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-worker"}
 
@@ -89,6 +97,8 @@ class _Known(NamedTuple):
     representation: Representation
     whole: Response
     not_modified: Response
+    parts: dict[bytes, Response]
+    """By ``Range``: players and viewers ask for the same ones, such as ``bytes=0-``."""
 
 
 class _Refused(Exception):  # noqa: N818
@@ -302,12 +312,15 @@ class Served:
     ) -> Response:
         known = self._describe(file, path, secure=secure)
         current = known.representation
-        if changes is None:
-            if not fields and method == "GET":
+        if changes is None and method == "GET":
+            if not fields:
                 return known.whole
-            if fields == {b"if-none-match": current.etag}:
+            asked = fields.keys()
+            if asked <= _AGAIN and fields.get(b"if-none-match") == current.etag:
                 return known.not_modified
-        else:
+            if asked == _RANGE:
+                return self._part(known, fields)
+        if changes is not None:
             type_ = changes.content_type or current.content_type
             current = dataclasses.replace(
                 current,
@@ -316,6 +329,19 @@ class Served:
                 extra=overlaid(self._extra(type_, path, secure=secure), changes.headers),
             )
         return response.decide(method, fields, current, _boundary)
+
+    def _part(self, known: _Known, fields: Mapping[bytes, bytes]) -> Response:
+        asked = fields[b"range"]
+        answer = known.parts.get(asked)
+        if answer is None:
+            answer = response.decide("GET", fields, known.representation, _boundary)
+            # Not the multipart ones, each with a boundary that nobody knows before.
+            if answer.status == 206 and len(answer.body) == 1 and len(asked) < 64:
+                answer = _kept(answer)
+                if len(known.parts) >= _PARTS:
+                    del known.parts[next(iter(known.parts))]
+                known.parts[asked] = answer
+        return answer
 
     def _describe(self, file: File, path: str, *, secure: bool) -> _Known:
         """What there is to say of an open file.
@@ -336,7 +362,8 @@ class Served:
             cache_control=self.location.cache_control_for(path).encode("latin-1"),
             extra=self._extra(type_, path, secure=secure),
         )
-        known = _Known(identity, current, response.whole(current), response.not_modified(current))
+        whole, not_modified = response.whole(current), response.not_modified(current)
+        known = _Known(identity, current, _kept(whole), _kept(not_modified), {})
         # While the validators are weak they change with time alone.
         if current.strong and not self.location.varies:
             if len(self._remembered) >= _REMEMBERED:
@@ -400,6 +427,10 @@ class Served:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
             await transfer.send(connection, answer, None, path, span)
+
+
+def _kept(answer: Response) -> Response:
+    return answer._replace(headers=KeptHeaders(answer.headers))
 
 
 def _boundary() -> bytes:

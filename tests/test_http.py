@@ -1078,6 +1078,53 @@ def test_a_connection_is_kept_after_each_answer(served: Media) -> None:
         assert client.surplus() == b""
 
 
+def test_asked_again_the_answer_is_the_same_until_the_file_is_another(served: Media) -> None:
+    """What is remembered of a file is no less than what was found at first."""
+
+    def told(response: Response) -> tuple[int, bytes, set[tuple[str, str]]]:
+        check(response)
+        of_the_connection = {"date", "connection", "keep-alive"}
+        headers = {pair for pair in response.headers if pair[0] not in of_the_connection}
+        return response.status, response.body, headers
+
+    for size in (100_000, 90_000):
+        data = noise(size)
+        url = served.put("again.bin", data, age=HOUR + size)
+        first = served.get(url)
+        again, before = ("If-None-Match", first["etag"]), ("If-Modified-Since", "yesterday")
+        requests: list[tuple[list[tuple[str, str]], int, bytes]] = [
+            ([], 200, data),
+            ([again], 304, b""),
+            ([again, before], 304, b""),
+            ([again, ("Range", "bytes=0-9")], 304, b""),
+            ([("If-None-Match", '"other"'), before], 200, data),
+            ([("If-Modified-Since", first["last-modified"])], 304, b""),
+            ([("Range", "bytes=0-")], 206, data),
+            ([("Range", "bytes=5-9")], 206, data[5:10]),
+            ([("Range", "bytes=-7")], 206, data[-7:]),
+            ([("Range", "bytes=95000-")], *((206, data[95_000:]) if size > 95_000 else (416, b""))),
+        ]
+        answers = [told(served.get(url, headers)) for headers, _, _ in requests]
+        for (_, status, body), answer in zip(requests, answers, strict=True):
+            assert answer[0] == status
+            assert answer[1] == body or status == 416
+        with Connection(served.server) as client:
+            for _ in range(2):
+                for (headers, _, _), answer in zip(requests, answers, strict=True):
+                    assert told(client.get(url, headers)) == answer
+        for (headers, _, _), answer in zip(requests, answers, strict=True):
+            with Connection(served.server) as client:
+                assert told(client.get(url, [*headers, ("Connection", "close")])) == answer
+                assert client.ended()
+    # Only the time goes on.
+    dates = {served.get(url)["date"]}
+    until = time.monotonic() + 10
+    while len(dates) < 3 and time.monotonic() < until:
+        time.sleep(0.1)
+        dates.add(served.get(url)["date"])
+    assert len(dates) == 3
+
+
 def test_pipelined_requests_are_answered_in_order(served: Media) -> None:
     files = [noise(size, seed=size) for size in (10, 0, 1000, 300_000, 5, 70_000, 1, 262_144, 9, 2)]
     urls = [served.put(f"pipe/{number}.bin", data) for number, data in enumerate(files)]
