@@ -15,7 +15,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -174,25 +174,53 @@ def made(base: Path) -> dict[str, str]:
     )
 
 
-SERVERS = [
-    pytest.param(name, marks=pytest.mark.xdist_group(name))
-    for name in ("daphne", "uvicorn", "hypercorn", "granian")
-]
+# How each server is run. The quick ones are asked everything each time, the others with the slow
+# tests.
+QUICK: dict[str, tuple[str, dict[str, Any]]] = {
+    "daphne": ("daphne", {}),
+    "uvicorn": ("uvicorn", {}),
+    "hypercorn": ("hypercorn", {}),
+    "granian": ("granian", {}),
+}
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "daphne-unix": ("daphne", {"unix": True}),
+    "daphne-tls": ("daphne", {"tls": True}),
+    "uvicorn-h11": ("uvicorn", {"options": ["--http", "h11", "--loop", "asyncio"]}),
+    "uvicorn-asyncio": ("uvicorn", {"options": ["--loop", "asyncio"]}),
+    "uvicorn-tls": ("uvicorn", {"tls": True}),
+    "hypercorn-tls": ("hypercorn", {"tls": True}),
+    "granian-tls": ("granian", {"tls": True}),
+    "anycorn": ("anycorn", {}),
+    "gunicorn": ("gunicorn", {}),
+}
+
+
+@contextlib.contextmanager
+def running(name: str, base: Path) -> Iterator[Media]:
+    module = "portable" if name == "portable" else "media"
+    server, options = ("uvicorn", {}) if name == "portable" else (QUICK | WAYS)[name]
+    with tempfile.TemporaryDirectory() as short:  # a socket's path may have 107 bytes only
+        if "unix" in options:
+            options = {"unix": Path(short) / "socket"}
+        application = f"tests.apps.{module}:application"
+        with Server(server, application, env=made(base), **options) as served:
+            yield Media(served, base)
+
+
+def grouped(names: Iterable[str], *marks: pytest.MarkDecorator) -> list[Any]:
+    """Each of them, so that it is run by one process, which starts its server once."""
+    return [pytest.param(name, marks=[pytest.mark.xdist_group(name), *marks]) for name in names]
 
 
 @pytest.fixture(
     scope="session",
-    params=[*SERVERS, pytest.param("portable", marks=pytest.mark.xdist_group("portable"))],
+    params=[*grouped([*QUICK, "portable"]), *grouped(WAYS, pytest.mark.slow)],
 )
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Media]:
-    base = tmp_path_factory.mktemp(request.param)
-    name, module = (
-        ("uvicorn", "portable") if request.param == "portable" else (request.param, "media")
-    )
-    with Server(name, f"tests.apps.{module}:application", env=made(base)) as server:
-        yield Media(server, base)
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as media:
+        yield media
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -243,8 +271,12 @@ def test_a_range_is_for_get_alone(served: Media) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"])
 def test_other_methods_are_not_allowed(served: Media, method: str) -> None:
+    bodies = [b"", b"x" * 100_000]
+    if served.server.tls and served.server.name in ("hypercorn", "granian"):
+        # They close before they have read it all, and over TLS the answer can be lost with it.
+        bodies = [b""]
     for url in (served.put("method.txt", b"as it was"), "/media/missing.txt"):
-        for body in (b"", b"x" * 100_000):
+        for body in bodies:
             with Connection(served.server) as client:
                 client.request(url, method=method, body=body)
                 response = client.response(method)
@@ -706,6 +738,8 @@ def test_every_name_is_served_under_its_encoded_url(served: Media) -> None:
         raw = os.fsencode(name)
         if raw.startswith(b"."):
             continue
+        if served.server.name == "anycorn" and isinstance(name, bytes):
+            continue  # it refuses each path that is no UTF-8 by itself
         served.put(b"names/" + raw, data)
         for safe in ("", "!$&'()*+,;=:@"):
             encoded = quote_from_bytes(raw, safe=safe)
@@ -1043,9 +1077,8 @@ def test_fallthrough(served: Media) -> None:
 
 def test_websockets_pass(served: Media) -> None:
     for path in ("/ws", "/media/a.txt"):
-        with connect_websocket(
-            f"ws://127.0.0.1:{served.server.port}{path}", proxy=None
-        ) as websocket:
+        connected = served.server.connect()
+        with connect_websocket(f"ws://site.test{path}", sock=connected, proxy=None) as websocket:
             assert websocket.recv(timeout=5) == path
 
 
@@ -1248,7 +1281,7 @@ def test_every_file_is_closed_again(served: Media) -> None:
 # Prefixes that a proxy or Django's settings add ------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", grouped(QUICK))
 def test_a_root_path(name: str, tmp_path: Path) -> None:
     with Server(name, env=made(tmp_path), root_path="/behind/proxy") as server:
         served = Media(server, tmp_path)
@@ -1293,34 +1326,17 @@ def test_settings(settings: dict[str, str], urls: list[str], tmp_path: Path) -> 
 
 # Other servers, and other ways of running them -------------------------------------------------
 
-WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "daphne-unix": ("daphne", {"unix": True}),
-    "daphne-tls": ("daphne", {"tls": True}),
-    "uvicorn-h11": ("uvicorn", {"options": ["--http", "h11", "--loop", "asyncio"]}),
-    "uvicorn-tls": ("uvicorn", {"tls": True}),
-    "hypercorn-tls": ("hypercorn", {"tls": True}),
-    "granian-tls": ("granian", {"tls": True}),
-    "anycorn": ("anycorn", {}),
-    "gunicorn": ("gunicorn", {}),
-}
-
 
 def ways(*names: str) -> pytest.MarkDecorator:
-    marked = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-    return pytest.mark.parametrize("way", marked, indirect=True)
+    return pytest.mark.parametrize("way", grouped(names), indirect=True)
 
 
 @pytest.fixture(scope="session")
 def way(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Media]:
-    name, options = WAYS[request.param]
-    base = tmp_path_factory.mktemp(request.param)
-    with tempfile.TemporaryDirectory() as short:  # a socket's path may have 107 bytes only
-        if "unix" in options:
-            options = {"unix": Path(short) / "socket"}
-        with Server(name, env=made(base), **options) as server:
-            yield Media(server, base)
+    with running(request.param, tmp_path_factory.mktemp(request.param)) as media:
+        yield media
 
 
 @ways(*WAYS)
