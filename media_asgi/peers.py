@@ -51,8 +51,13 @@ def find(wanted: Container[Ends]) -> Iterator[tuple[Ends, socket.socket]]:
         try:
             if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
                 continue
-            candidate = socket.socket(fileno=os.dup(int(name)))
+            copy = os.dup(int(name))
         except OSError:  # closed meanwhile
+            continue
+        try:
+            candidate = socket.socket(fileno=copy)
+        except OSError:  # closed meanwhile, and the number is a file's by now
+            os.close(copy)
             continue
         with candidate:
             try:
