@@ -111,12 +111,14 @@ def test_pipelined_and_unread(site: Site, count: int, size: int) -> None:
         growth = Growth(site)
         with Connection(site.server) as client:
             sending = send_all(client, pipelined([urls[n % 10] for n in range(count)]))
-            assert growth.watch(1) < 8 * MIB
+            # Of small ones the kernel takes all, and Daphne forgets a request only a second later.
+            limit = 8 * MIB if size > 1000 else 20 * MIB
+            assert growth.watch(1) < limit
             for number in range(count):
                 assert client.response().body == files[number % 10]
             sending.join()
             assert client.surplus() == b""
-        assert growth.watch(0.1) < 12 * MIB
+        assert growth.watch(0.1) < limit + 4 * MIB
 
 
 @pytest.mark.xdist_group("others")
