@@ -225,9 +225,11 @@ def test_http_timeout(kind: str, size: int, count: int, tmp_path: Path) -> None:
             took = time.monotonic() - begin
             got, has_ended = everything(client)
     if kind == "daphne-tls":
-        # There the connection is closed in order once the kernel has all.
-        assert took > 1
-        assert has_ended
+        # There the connection is closed in order once the kernel has all, unless the client's had
+        # room for it at once.
+        has_room = size * count < 64 * KIB
+        assert took > 1 or has_room
+        assert has_ended or has_room
     else:
         assert (took > 1) == too_much
         assert has_ended == too_much
