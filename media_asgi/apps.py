@@ -29,7 +29,7 @@ def _watch_application(sender: BaseReloader, **_: Any) -> None:
     module = str(getattr(settings, "ASGI_APPLICATION", None) or "").rpartition(".")[0]
     try:
         spec = find_spec(module)
-    except (ImportError, ValueError):  # no such module, which a check tells
+    except Exception:  # of a package above it, or there is no such module: a check tells
         return
     if spec is not None and spec.has_location and spec.origin:
         path = Path(spec.origin)

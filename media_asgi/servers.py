@@ -133,9 +133,8 @@ class Connection:
         """
         scope = self.scope
         if not self._left and scope.get("http_version") in ("1.0", "1.1"):
-            with contextlib.suppress(
-                RuntimeError
-            ):  # at the end of the loop, which closes it anyway
+            # The end of the loop closes it anyway.
+            with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().run_in_executor(
                     None, peers.cut, scope.get("client"), scope.get("server")
                 )

@@ -363,12 +363,13 @@ class Served:
             extra=self._extra(type_, path, secure=secure),
         )
         whole, not_modified = response.whole(current), response.not_modified(current)
-        known = _Known(identity, current, _kept(whole), _kept(not_modified), {})
         # While the validators are weak they change with time alone.
-        if current.strong and not self.location.varies:
-            if len(self._remembered) >= _REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[path, secure] = known
+        if not current.strong or self.location.varies:
+            return _Known(identity, current, whole, not_modified, {})
+        known = _Known(identity, current, _kept(whole), _kept(not_modified), {})
+        if len(self._remembered) >= _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[path, secure] = known
         return known
 
     def _extra(self, type_: bytes, path: str, *, secure: bool) -> Headers:

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -270,18 +271,20 @@ def test_http_timeout_of_a_peer(tmp_path: Path) -> None:
             assert any(piece.strip(b"\0") for piece in client.body(response, size=MIB))
 
 
+# A disk that takes longer than Daphne waits.
+TOO_SLOW: dict[str, Any] = {
+    "module": "tests.faults.slow_disk",
+    "env": {"FAULTS_PAUSE": "4"},
+    "options": ["--http-timeout", "1"],
+}
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("others")
 @pytest.mark.parametrize("kind", DAPHNES)
 def test_http_timeout_before_the_start(kind: str, tmp_path: Path) -> None:
     """The disk takes so long to open the file that Daphne answers by itself."""
-    with serve(
-        kind,
-        tmp_path,
-        module="tests.faults.slow_disk",
-        env={"FAULTS_PAUSE": "4"},
-        options=["--http-timeout", "1"],
-    ) as site:
+    with serve(kind, tmp_path, **TOO_SLOW) as site:
         url = site.put("slow-open.bin", pattern(BIG))
         with site.unharmed(), Connection(site.server, timeout=20) as client:
             client.send(head(url))
@@ -297,13 +300,7 @@ def test_http_timeout_before_the_start(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", DAPHNES)
 def test_http_timeout_while_the_disk_is_waited_for(kind: str, tmp_path: Path) -> None:
     """No sendfile for parts so small: the first is still being read."""
-    with serve(
-        kind,
-        tmp_path,
-        module="tests.faults.slow_disk",
-        env={"FAULTS_PAUSE": "4"},
-        options=["--http-timeout", "1"],
-    ) as site:
+    with serve(kind, tmp_path, **TOO_SLOW) as site:
         url = site.put("slow-read.bin", pattern(MIB))
         ranges = [("Range", "bytes=0-99999,200000-299999,400000-499999")]
         with site.unharmed(), Connection(site.server, timeout=20) as client:
