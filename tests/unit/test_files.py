@@ -889,12 +889,15 @@ def test_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
         assert await file.read(2, 3) == b"234"
         assert await file.read(8, 100) == b"89"
         assert await file.read(10, 1) == b""
+
+    async def many() -> None:
         assert await asyncio.gather(*[file.read(n, 1) for n in range(10)]) == [
             b"%d" % n for n in range(10)
         ]
 
     asyncio.run(main())
-    # Where there is no positional read.
+    asyncio.run(many())
+    # Where there is no positional read, one reads after the other.
     monkeypatch.delattr(os, "pread")
     asyncio.run(main())
 
