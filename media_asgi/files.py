@@ -115,14 +115,20 @@ def _how(flags: int, resolve: int) -> Any:
 
 
 _HOW_SIZE = ctypes.sizeof(_OpenHow)
-_CACHED_FILE = _how(
-    _FLAGS,
-    # A mount below the root may be of another kind than the root itself: it is the worker's.
-    _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV | _RESOLVE_CACHED,
-)
 
 
-_CACHED_FILE_ADDRESS = ctypes.c_void_p(ctypes.addressof(_CACHED_FILE.contents))
+class _Cached:
+    """How to open what the kernel knows without the disk."""
+
+    def __init__(self, flags: int) -> None:
+        # A mount below the root may be of another kind than the root itself: it is the worker's.
+        resolve = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV | _RESOLVE_CACHED
+        self.how = _how(flags, resolve)
+        self.address = ctypes.c_void_p(ctypes.addressof(self.how.contents))
+
+
+_TO_READ = _Cached(_FLAGS)
+_TO_LOOK_AT = _Cached(getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0))
 
 
 def _error(name: bytes) -> OSError:
@@ -186,11 +192,11 @@ class Kernel:
             raise _error(name)
         return fd
 
-    def open_cached(self, folder: int, name: bytes) -> int:
+    def open_cached(self, folder: int, name: bytes, cached: _Cached) -> int:
         """A file beneath a folder, without the disk: ``BlockingIOError`` where that is needed."""
-        fd: int = self._open_bare(_OPENAT2, folder, name, _CACHED_FILE_ADDRESS, _HOW_SIZE)
+        fd: int = self._open_bare(_OPENAT2, folder, name, cached.address, _HOW_SIZE)
         if fd < 0:  # ask again, for the reason
-            fd = self._open_quickly(_OPENAT2, folder, name, _CACHED_FILE, _HOW_SIZE)
+            fd = self._open_quickly(_OPENAT2, folder, name, cached.how, _HOW_SIZE)
             if fd < 0:
                 raise _error(name)
         return fd
@@ -414,7 +420,7 @@ class _Folder:
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         self.is_local = KERNEL.cached and KERNEL.is_local(fd)
-        self.guard = _Guard(guarded)
+        self.guard = _guard(guarded)
         self.since = time.monotonic()
 
     def __del__(self) -> None:
@@ -447,19 +453,43 @@ class Root:
 
         Raises as ``open`` does.
         """
-        folder = self._folder
+        folder = self._folder_now()
         if folder is None:
             return None
-        if time.monotonic() - folder.since > ROOT_LIFETIME and not self._is_current(folder):
-            self._folder = None
-            return None
         try:
-            fd = KERNEL.open_cached(folder.fd, name)
+            fd = KERNEL.open_cached(folder.fd, name, _TO_READ)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
             raise
         return File(fd, _checked(fd, folder.guard), self._executor)
+
+    def look_now(self, name: bytes) -> os.stat_result | None:
+        """The ``stat`` of the file, or ``None`` where the disk must be asked: then ``open`` does.
+
+        Takes less than to open it. Whether it is to be served, or may be read, is not looked at.
+        """
+        folder = self._folder_now()
+        if folder is None or folder.guard is not None:
+            return None
+        try:
+            fd = KERNEL.open_cached(folder.fd, name, _TO_LOOK_AT)
+        except OSError:  # open says the same
+            return None
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def _folder_now(self) -> _Folder | None:
+        folder = self._folder
+        if (
+            folder is not None
+            and time.monotonic() - folder.since > ROOT_LIFETIME
+            and not self._is_current(folder)
+        ):
+            folder = self._folder = None
+        return folder
 
     def _is_current(self, folder: _Folder) -> bool:
         """Is the root still this folder, as far as can be told without the disk?"""
@@ -499,7 +529,7 @@ class Root:
     def _open(self, name: bytes) -> tuple[File, _Folder | None]:
         if not _BY_DESCRIPTOR:
             fd = _open_by_name(self.path, name, follow_symlinks=self._follow_symlinks)
-            return File(fd, _checked(fd, _Guard(self._guarded)), self._executor), None
+            return File(fd, _checked(fd, _guard(self._guarded)), self._executor), None
         folder = _Folder(os.open(self.path, _FOLDER_FLAGS), self._guarded)
         for attempt in range(_RETRIES + 1):
             try:
@@ -537,9 +567,6 @@ class _Guard:
                 status = os.stat(folder)
                 self._identities.add((status.st_dev, status.st_ino))
 
-    def __bool__(self) -> bool:
-        return bool(self._prefixes)
-
     def holds(self, fd: int) -> bool:
         """Is this open file in one of the folders?
 
@@ -560,13 +587,15 @@ class _Guard:
         return False
 
 
-def _checked(fd: int, guard: _Guard) -> os.stat_result:
+def _guard(folders: tuple[str, ...]) -> _Guard | None:
+    return _Guard(folders) if folders else None
+
+
+def _checked(fd: int, guard: _Guard | None) -> os.stat_result:
     """The ``stat`` of what was opened. Not to be served, it is closed: raises ``Missing``."""
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise Missing
-        if guard and guard.holds(fd):
+        if not stat.S_ISREG(status.st_mode) or (guard is not None and guard.holds(fd)):
             raise Missing
     except BaseException:
         os.close(fd)

@@ -64,7 +64,6 @@ class MediaMiddleware:
         internal = [served for served in self._served if served.is_internal]
         # Where X-Sendfile may point to, the deepest first.
         self._internal = sorted(internal, key=lambda served: -len(served.location.folder))
-        self._prefixes = tuple(served.prefix for served in self._served)
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
 
     def _arrange(self, locations: Sequence[Location]) -> list[Served]:
@@ -88,26 +87,34 @@ class MediaMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path = scope["path"]
-            mount = self._script_name or scope.get("root_path")
-            if mount or path.startswith(self._prefixes):
-                if "\ufffd" in path:
-                    path = paths.request_path(scope)
-                mount = mount.rstrip("/") if mount else ""
-                found = self._locate(path, mount)
-                if found is not None and not found[0].is_internal:
-                    served, rest = found
-                    headers = scope.get("headers")
-                    if type(headers) is not list and type(headers) is not tuple:
-                        # Any iterable will do, but it is read more than once.
-                        scope = {**scope, "headers": [*(headers or ())]}
-                    urls = self._urls(found, mount) if mount else (path,)
-                    await served.serve(self._ask, rest, urls, scope, receive, send)
-                    return
+            found = self._find(scope)
+            if found is not None and not found[0].is_internal:
+                served, rest, urls = found
+                headers = scope.get("headers")
+                if type(headers) is not list and type(headers) is not tuple:
+                    # Any iterable will do, but it is read more than once.
+                    scope = {**scope, "headers": [*(headers or ())]}
+                await served.serve(self._ask, rest, urls, scope, receive, send)
+                return
             if self._internal:
                 await self._ask(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    def _find(self, scope: Scope) -> tuple[Served, str, Sequence[str]] | None:
+        """The location of a request, the rest of its path, and what that is called outside."""
+        path = scope["path"]
+        mount = self._script_name or scope.get("root_path")
+        if "\ufffd" in path:
+            path = paths.request_path(scope)
+        if mount:
+            mount = mount.rstrip("/")
+            found = self._locate(path, mount)
+            return found and (*found, self._urls(found, mount))
+        for served in self._served:
+            if path.startswith(served.prefix):
+                return served, path[len(served.prefix) :], (path,)
+        return None
 
     def _urls(self, found: tuple[Served, str], mount: str) -> tuple[str, ...]:
         """The paths under which a file beneath a mount point is known, and no other file is."""
@@ -160,11 +167,6 @@ class MediaMiddleware:
         project wrote it there. So the path counts as it is, with the mount point before it, and
         without.
         """
-        if not mount:
-            for served in self._served:
-                if path.startswith(served.prefix):
-                    return served, path[len(served.prefix) :]
-            return None
         readings = (path, mount + path, path.removeprefix(mount))
         for served in self._served:
             for reading in readings:

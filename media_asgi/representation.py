@@ -204,6 +204,11 @@ def overlaid(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, by
     return [*(pair for pair in base if pair[0] not in names), *over]
 
 
+def is_settled(stamp: int, now: float) -> bool:
+    """Would any change after this time stamp (nanoseconds since the epoch) have left another?"""
+    return now - stamp / 1e9 >= _YOUNG
+
+
 def describe(
     status: os.stat_result,
     now: float,
@@ -213,7 +218,7 @@ def describe(
     extra: Headers | None = None,
 ) -> Representation:
     """The representation of a file with this ``stat`` at ``now`` (seconds since the epoch)."""
-    strong = now - status.st_mtime_ns / 1e9 >= _YOUNG
+    strong = is_settled(status.st_mtime_ns, now)
     tag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
     modified = max(min(status.st_mtime_ns // 1_000_000_000, int(now)), 0)
     return Representation(

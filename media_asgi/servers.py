@@ -52,12 +52,17 @@ class Connection:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """All of a response that fits in one span."""
-        start = _start(status, headers)
+        # Headers are kept from one response to the next, and whoever gets them may add to them. The
+        # server adds Date: given another, it would send two.
+        start = {"type": "http.response.start", "status": status, "headers": [*headers]}
         end = {"type": "http.response.body", "body": body}
         if len(body) <= NEVER_WAITS:
-            with contextlib.suppress(OSError):  # as in _deliver
-                await self.send(start)
-                await self.send(end)
+            send = self.send
+            try:
+                await send(start)
+                await send(end)
+            except OSError:  # noqa: SIM105: as in _deliver; on the way of a hit, where this is free
+                pass
             return
         try:
             await self._deliver(start)

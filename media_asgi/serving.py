@@ -5,6 +5,7 @@ One location at work: may they, is it there, what to answer, and off it goes.
 import dataclasses
 import errno
 import logging
+import operator
 import os
 import secrets
 import time
@@ -27,6 +28,7 @@ from .representation import (
     content_type,
     describe,
     is_passive,
+    is_settled,
     overlaid,
 )
 from .response import CONDITIONAL, Response
@@ -64,9 +66,16 @@ _REMEMBERED = 1024
 # And so many of its single ranges.
 _PARTS = 2
 
+# The content of a file that fits in a page is remembered too, 4 MiB in all: to see that it is still
+# the same takes half as long as to read it.
+_HELD = 4096
+
 # A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
 _AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
 _RANGE = frozenset({b"range"})
+
+# What changes with a file; ctime does whatever else is set back.
+_identity = operator.attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 # The fields of a request that count here.
 _FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-worker"}
@@ -93,12 +102,15 @@ class Changes(NamedTuple):
 class _Known(NamedTuple):
     """What is remembered of a file: its identity, and the commonest answers."""
 
+    name: bytes
     identity: tuple[int, ...]
     representation: Representation
     whole: Response
     not_modified: Response
     parts: dict[bytes, Response]
     """By ``Range``: players and viewers ask for the same ones, such as ``bytes=0-``."""
+    ready: tuple[Response, bytes] | None = None
+    """``whole``, and the content of a small file."""
 
 
 class _Refused(Exception):  # noqa: N818
@@ -116,6 +128,7 @@ class Served:
         self.prefix = location.prefix
         self._limits = limits
         self._security = limits.security
+        self._asks = limits.security.asks
         self.is_internal = location.access == "internal"
         self._is_public = location.access == "public"
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
@@ -152,7 +165,7 @@ class Served:
         method = scope["method"]
         fields = _fields(scope)
         secure = False
-        if self._security.asks:
+        if self._asks:
             secure = self._security.is_secure(scope)
             if not secure and self._security.redirects(scope["path"]):
                 await app(scope, receive, send)
@@ -164,11 +177,21 @@ class Served:
             if method != "GET" or fields:
                 self._check_request(method, fields)
             changes = None if self._is_public else await self._admit(scope, path, urls)
-            name = self._name(path)
-            file = self._root.open_now(name) or await self._root.open(name)
-            answer = self._answer(file, path, method, fields, changes, secure=secure)
-            if answer.length <= limits.span:
-                body = transfer.gather_now(answer, file)
+            ready = None
+            if changes is None and method == "GET":
+                ready = self._at_hand((path, secure), fields)
+            if ready is not None:
+                answer, body = ready
+            else:
+                name = self._name(path)
+                file = now = self._root.open_now(name)
+                if file is None:
+                    file = await self._root.open(name)
+                answer = self._answer(file, path, method, fields, changes, secure=secure)
+                if answer.length <= limits.span:
+                    body = transfer.gather_now(answer, file)
+                if now and body and len(body) <= _HELD:
+                    self._hold((path, secure), answer, body, now.status)
         except Exception as error:
             if file is not None:
                 file.close()
@@ -300,6 +323,33 @@ class Served:
             raise Missing
         return name
 
+    def _at_hand(
+        self, key: tuple[str, bool], fields: Mapping[bytes, bytes]
+    ) -> tuple[Response, bytes] | None:
+        """The answer to a GET and its body, remembered, if the file is still the same."""
+        known = self._remembered.get(key)
+        if known is None:
+            return None
+        if not fields:
+            ready = known.ready
+        else:
+            ready = (known.not_modified, b"") if _is_unchanged(known, fields) else None
+        if ready is None:
+            return None
+        status = self._root.look_now(known.name)
+        return ready if status is not None and _identity(status) == known.identity else None
+
+    def _hold(
+        self, key: tuple[str, bool], answer: Response, body: bytes, status: os.stat_result
+    ) -> None:
+        """Remember the content of a small file with its headers.
+
+        Only what was opened on the loop: on a server's file system a ``stat`` may be an old one.
+        """
+        known = self._remembered.get(key)
+        if known and known.whole is answer and is_settled(status.st_ctime_ns, time.time()):
+            self._remembered[key] = known._replace(ready=(answer, body))
+
     def _answer(
         self,
         file: File,
@@ -315,10 +365,9 @@ class Served:
         if changes is None and method == "GET":
             if not fields:
                 return known.whole
-            asked = fields.keys()
-            if asked <= _AGAIN and fields.get(b"if-none-match") == current.etag:
+            if _is_unchanged(known, fields):
                 return known.not_modified
-            if asked == _RANGE:
+            if fields.keys() == _RANGE:
                 return self._part(known, fields)
         if changes is not None:
             type_ = changes.content_type or current.content_type
@@ -346,11 +395,11 @@ class Served:
     def _describe(self, file: File, path: str, *, secure: bool) -> _Known:
         """What there is to say of an open file.
 
-        Remembered by name, and believed only while device, inode, time and size are those of this
-        request's own ``fstat``.
+        Remembered by name, and believed only while it is the same file by this request's own
+        ``fstat``.
         """
         status = file.status
-        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        identity = _identity(status)
         known = self._remembered.get((path, secure))
         if known is not None and known.identity == identity:
             return known
@@ -365,8 +414,9 @@ class Served:
         whole, not_modified = response.whole(current), response.not_modified(current)
         # While the validators are weak they change with time alone.
         if not current.strong or self.location.varies:
-            return _Known(identity, current, whole, not_modified, {})
-        known = _Known(identity, current, _kept(whole), _kept(not_modified), {})
+            return _Known(b"", identity, current, whole, not_modified, {})
+        name = self._name(path)
+        known = _Known(name, identity, current, _kept(whole), _kept(not_modified), {})
         if len(self._remembered) >= _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[path, secure] = known
@@ -430,6 +480,11 @@ class Served:
             await transfer.send(connection, answer, None, path, span)
 
 
+def _is_unchanged(known: _Known, fields: Mapping[bytes, bytes]) -> bool:
+    """Has the client the file as it is, and asks for nothing else?"""
+    return fields.get(b"if-none-match") == known.representation.etag and fields.keys() <= _AGAIN
+
+
 def _kept(answer: Response) -> Response:
     return answer._replace(headers=KeptHeaders(answer.headers))
 
@@ -446,6 +501,10 @@ def _log_refused(scope: Scope, why: str) -> None:
 
 
 def _fields(scope: Scope) -> dict[bytes, bytes]:
+    given = dict(scope["headers"])
+    # Most requests have none of them. Names are in lower case, as ASGI has it; not everywhere.
+    if _FIELDS.isdisjoint(given) and b"".join(given).islower():
+        return {}
     fields: dict[bytes, bytes] = {}
     lines: dict[bytes, list[bytes]] = {}
     for name, value in scope["headers"]:

@@ -1120,6 +1120,7 @@ def test_asked_again_the_answer_is_the_same_until_the_file_is_another(served: Me
         headers = {pair for pair in response.headers if pair[0] not in of_the_connection}
         return response.status, response.body, headers
 
+    small = served.put("small.bin", noise(1000))
     for size in (100_000, 90_000):
         data = noise(size)
         url = served.put("again.bin", data, age=HOUR + size)
@@ -1156,6 +1157,15 @@ def test_asked_again_the_answer_is_the_same_until_the_file_is_another(served: Me
         time.sleep(0.1)
         dates.add(served.get(url)["date"])
     assert len(dates) == 3
+    # A small file is at hand by now.
+    with Connection(served.server) as client:
+        for seed in range(3):
+            for _ in range(3):
+                assert client.get(small).body == noise(1000, seed=seed)
+            status = os.stat(served.root / "small.bin")
+            with open(served.root / "small.bin", "r+b") as file:
+                file.write(noise(1000, seed=seed + 1))
+            os.utime(served.root / "small.bin", ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_pipelined_requests_are_answered_in_order(served: Media) -> None:

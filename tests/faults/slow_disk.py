@@ -76,10 +76,10 @@ def cached_pages(self: files.Kernel, fd: int, offset: int, count: int) -> int | 
     return _cached_pages(self, fd, offset, count)
 
 
-def open_cached(self: files.Kernel, folder: int, name: bytes) -> int:
+def open_cached(self: files.Kernel, folder: int, name: bytes, cached: Any) -> int:
     if name.startswith(b"slow-open"):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return _open_cached(self, folder, name)
+    return _open_cached(self, folder, name, cached)
 
 
 def open_(self: files.Kernel, folder: int, name: bytes, flags: int, resolve: int) -> int:

@@ -586,6 +586,178 @@ def test_a_file_of_tomorrow(serve: Serve, media: Path) -> None:
     assert before - 1 <= modified - time.timezone <= time.time()
 
 
+class Held:
+    """A small file whose content the middleware holds, and the reads since then."""
+
+    def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(serving, "time", Clock(time.time() + 60))
+        self.reads: list[int] = []
+        read_now = files.File.read_now
+
+        def counted(file: files.File, offset: int, count: int) -> bytes | None:
+            self.reads.append(count)
+            return read_now(file, offset, count)
+
+        monkeypatch.setattr(files.File, "read_now", counted)
+        self.application = application
+        for _ in range(3):
+            assert self.ask().body == b"hello"
+        self.reads.clear()
+
+    def ask(self, *headers: tuple[bytes, bytes]) -> Answer:
+        return ask(self.application, "/media/folder/held.txt", "GET", headers)
+
+
+@pytest.fixture
+def held(media: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Held:
+    (media / "folder" / "held.txt").write_bytes(b"hello")
+    age(media, 60)
+    with open(media / "a.txt", "rb") as file:
+        if not files.KERNEL.cached or not files.KERNEL.is_local(file.fileno()):
+            pytest.skip("what is on this disk is not looked at on the loop")
+    return Held(serve(), monkeypatch)
+
+
+def test_a_small_file_is_held(held: Held) -> None:
+    first = held.ask()
+    etag = first.headers["etag"].encode()
+    for _ in range(3):
+        assert held.ask() == first
+        assert held.ask((b"if-none-match", etag)).status == 304
+    assert held.reads == []
+    assert held.ask((b"range", b"bytes=1-2")).body == b"el"
+    assert ask(held.application, "/media/folder/held.txt", "HEAD").has(content_length="5")
+    assert held.ask() == first
+
+
+def test_a_larger_one_is_not(held: Held, media: Path) -> None:
+    (media / "folder" / "held.txt").write_bytes(bytes(4097))
+    for _ in range(3):
+        assert len(held.ask().body) == 4097
+    assert sum(held.reads) == 3 * 4097
+
+
+def test_nor_one_whose_status_is_new(
+    held: Held, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change in the same tick of the clock would not show."""
+    path = media / "folder" / "held.txt"
+    path.chmod(0o600)
+    monkeypatch.setattr(serving, "time", Clock(path.stat().st_ctime + 1.9))
+    for _ in range(3):
+        assert held.ask().body == b"hello"
+    assert held.reads == [5, 5, 5]
+
+
+def _write(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.write(b"jello")
+
+
+def _write_and_set_back(path: Path) -> None:
+    status = path.stat()
+    _write(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _replace(path: Path) -> None:
+    status = path.stat()
+    other = path.with_name("other.txt")
+    other.write_bytes(b"jello")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+
+
+def _replace_by_a_link_out(path: Path) -> None:
+    outside = path.parents[2] / "outside.txt"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+def _replace_by_a_relative_link_out(path: Path) -> None:
+    path.rename(path.parents[2] / "outside.txt")
+    path.symlink_to("../../outside.txt")
+
+
+def _move_the_folder_out(path: Path) -> None:
+    outside = path.parents[2] / "outside"
+    path.parent.rename(outside)
+    path.parent.symlink_to(outside)
+
+
+def _replace_by_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _replace_by_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (_write, b"jello"),
+        (_write_and_set_back, b"jello"),
+        (_replace, b"jello"),
+        (lambda path: os.truncate(path, 2), b"he"),
+        (lambda path: os.truncate(path, 0), b""),
+        (Path.unlink, None),
+        (_replace_by_a_link_out, None),
+        (_replace_by_a_relative_link_out, None),
+        (_move_the_folder_out, None),
+        (_replace_by_a_folder, None),
+        (_replace_by_a_fifo, None),
+    ],
+)
+def test_what_is_held_is_the_file_as_it_is(
+    change: Callable[[Path], Any], found: bytes | None, held: Held, media: Path
+) -> None:
+    etag = held.ask().headers["etag"].encode()
+    change(media / "folder" / "held.txt")
+    for _ in range(3):
+        answer = held.ask()
+        assert (answer.status, answer.body if found is not None else None) == (
+            200 if found is not None else 404,
+            found,
+        )
+        if found is None:
+            assert held.ask((b"if-none-match", etag)).status == 404
+
+
+def test_what_is_held_but_moved_among_the_private_ones(
+    media: Path, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = media / "private"
+    private.mkdir()
+    (media / "folder" / "held.txt").write_bytes(b"hello")
+    age(media, 60)
+    application = MediaMiddleware(
+        inner,
+        Location(url="/media/", root=media),
+        Location(url="/private/", root=private, access="internal"),
+    )
+    held = Held(application, monkeypatch)
+    (media / "folder").rename(private / "folder")
+    (media / "folder").symlink_to("private/folder")
+    for _ in range(3):
+        assert held.ask().status == 404
+
+
+def test_no_descriptor_is_left_for_what_is_held(
+    held: Held, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.ask()
+    assert left_open(media) == []
+    fstat = os.fstat
+    monkeypatch.setattr(files.os, "fstat", Failing(errno.EIO, fstat, times=2))
+    assert held.ask().status == 500
+    monkeypatch.setattr(files.os, "fstat", fstat)
+    assert held.ask().body == b"hello"
+    assert left_open(media) == []
+
+
 def test_what_is_remembered_has_a_bound(
     serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
