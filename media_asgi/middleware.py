@@ -64,6 +64,7 @@ class MediaMiddleware:
         internal = [served for served in self._served if served.is_internal]
         # Where X-Sendfile may point to, the deepest first.
         self._internal = sorted(internal, key=lambda served: -len(served.location.folder))
+        self._prefixes = tuple(served.prefix for served in self._served)
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
 
     def _arrange(self, locations: Sequence[Location]) -> list[Served]:
@@ -87,24 +88,25 @@ class MediaMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            found = self._find(scope)
-            if found is not None and not found[0].is_internal:
-                served, rest, urls = found
-                headers = scope.get("headers")
-                if type(headers) is not list and type(headers) is not tuple:
-                    # Any iterable will do, but it is read more than once.
-                    scope = {**scope, "headers": [*(headers or ())]}
-                await served.serve(self._ask, rest, urls, scope, receive, send)
-                return
+            mount = self._script_name or scope.get("root_path")
+            if mount or scope["path"].startswith(self._prefixes):
+                found = self._find(scope, mount)
+                if found is not None and not found[0].is_internal:
+                    served, rest, urls = found
+                    headers = scope.get("headers")
+                    if type(headers) is not list and type(headers) is not tuple:
+                        # Any iterable will do, but it is read more than once.
+                        scope = {**scope, "headers": [*(headers or ())]}
+                    await served.serve(self._ask, rest, urls, scope, receive, send)
+                    return
             if self._internal:
                 await self._ask(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[Served, str, Sequence[str]] | None:
+    def _find(self, scope: Scope, mount: str | None) -> tuple[Served, str, Sequence[str]] | None:
         """The location of a request, the rest of its path, and what that is called outside."""
         path = scope["path"]
-        mount = self._script_name or scope.get("root_path")
         if "\ufffd" in path:
             path = paths.request_path(scope)
         if mount:
