@@ -93,14 +93,11 @@ class MediaMiddleware:
                 found = self._find(scope, mount)
                 if found is not None and not found[0].is_internal:
                     served, rest, urls = found
-                    headers = scope.get("headers")
-                    if type(headers) is not list and type(headers) is not tuple:
-                        # Any iterable will do, but it is read more than once.
-                        scope = {**scope, "headers": [*(headers or ())]}
+                    scope = _with_headers(scope)
                     await served.serve(self._ask, rest, urls, scope, receive, send)
                     return
             if self._internal:
-                await self._ask(scope, receive, send)
+                await self._ask(_with_headers(scope), receive, send)
                 return
         await self.app(scope, receive, send)
 
@@ -175,6 +172,14 @@ class MediaMiddleware:
                 if reading.startswith(served.prefix):
                     return served, reading[len(served.prefix) :]
         return None
+
+
+def _with_headers(scope: Scope) -> Scope:
+    """ASGI allows any iterable, and none: they are read more than once."""
+    headers = scope.get("headers")
+    if type(headers) is list or type(headers) is tuple:
+        return scope
+    return {**scope, "headers": [*(headers or ())]}
 
 
 def _guarded(location: Location, others: Sequence[Location]) -> tuple[str, ...]:

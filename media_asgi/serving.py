@@ -67,8 +67,9 @@ _REMEMBERED = 1024
 _PARTS = 2
 
 # The content of a file that fits in a page is remembered too, 4 MiB in all: to see that it is still
-# the same takes half as long as to read it.
-_HELD = 4096
+# the same takes half as long as to read it. For so long (seconds), since one change leaves no time
+# stamp: what is stored through a mapping into a page that has not been written to the disk yet.
+_HELD, _HELD_FOR = 4096, 0.5
 
 # A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
 _AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
@@ -109,8 +110,10 @@ class _Known(NamedTuple):
     not_modified: Response
     parts: dict[bytes, Response]
     """By ``Range``: players and viewers ask for the same ones, such as ``bytes=0-``."""
-    ready: tuple[Response, bytes] | None = None
-    """``whole``, and the content of a small file."""
+    content: bytes | None = None
+    """Of a small file."""
+    until: float = 0.0
+    """By the monotonic clock: the content is to be read again."""
 
 
 class _Refused(Exception):  # noqa: N818
@@ -331,10 +334,12 @@ class Served:
         if known is None:
             return None
         if not fields:
-            ready = known.ready
+            if known.content is None or time.monotonic() > known.until:
+                return None
+            ready = known.whole, known.content
+        elif _is_unchanged(known, fields):
+            ready = known.not_modified, b""
         else:
-            ready = (known.not_modified, b"") if _is_unchanged(known, fields) else None
-        if ready is None:
             return None
         status = self._root.look_now(known.name)
         return ready if status is not None and _identity(status) == known.identity else None
@@ -348,7 +353,8 @@ class Served:
         """
         known = self._remembered.get(key)
         if known and known.whole is answer and is_settled(status.st_ctime_ns, time.time()):
-            self._remembered[key] = known._replace(ready=(answer, body))
+            until = time.monotonic() + _HELD_FOR
+            self._remembered[key] = known._replace(content=body, until=until)
 
     def _answer(
         self,

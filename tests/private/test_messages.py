@@ -50,7 +50,12 @@ class Exchange:
         self.sent.append(message)
 
     def run(
-        self, *locations: Location, method: str = "GET", path: str = "/view/", query: bytes = b""
+        self,
+        *locations: Location,
+        method: str = "GET",
+        path: str = "/view/",
+        query: bytes = b"",
+        **more: Any,
     ) -> None:
         scope = {
             "type": "http",
@@ -60,6 +65,7 @@ class Exchange:
             "query_string": query,
             "root_path": "",
             "headers": [],
+            **more,
         }
         middleware = MediaMiddleware(self.application, *locations)
         asyncio.run(asyncio.wait_for(middleware(scope, self.receive, self.send), 10))
@@ -163,6 +169,16 @@ def test_headers_are_any_iterable(internal: Location) -> None:
     exchange = Exchange([{"type": "http.response.start", "status": 204}])
     exchange.run(internal)
     assert exchange.sent[0]["status"] == 204
+
+
+def test_headers_of_the_request_are_any_iterable(internal: Location) -> None:
+    for headers in (iter([(b"Range", b"bytes=4-")]), ([b"range", b"bytes=4-"],)):
+        exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"))])
+        exchange.run(internal, headers=headers)
+        assert [message.get("body") for message in exchange.sent] == [None, b"file"]
+    exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"))])
+    exchange.run(internal, headers=None)
+    assert exchange.sent[1]["body"] == b"the file"
 
 
 def test_a_file_that_is_missing_in_a_public_location_may_be_handed_over(

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import mmap
 import os
 import resource
 import threading
@@ -590,7 +591,8 @@ class Held:
     """A small file whose content the middleware holds, and the reads since then."""
 
     def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(serving, "time", Clock(time.time() + 60))
+        self.clock = Clock(time.time() + 60)
+        monkeypatch.setattr(serving, "time", self.clock)
         self.reads: list[int] = []
         read_now = files.File.read_now
 
@@ -647,6 +649,23 @@ def test_nor_one_whose_status_is_new(
     for _ in range(3):
         assert held.ask().body == b"hello"
     assert held.reads == [5, 5, 5]
+
+
+def test_what_is_stored_through_a_mapping_is_seen_soon(held: Held, media: Path) -> None:
+    with (
+        open(media / "folder" / "held.txt", "r+b") as file,
+        mmap.mmap(file.fileno(), 5) as mapping,
+    ):
+        mapping[:] = b"first"
+        held.clock.moment += 60
+        for _ in range(3):
+            assert held.ask().body == b"first"
+        mapping[:] = b"other"  # into the same page: no time stamp changes
+        held.clock.moment += 0.6
+        assert held.ask().body == b"other"
+        held.reads.clear()
+        assert held.ask().body == b"other"
+        assert held.reads == []
 
 
 def _write(path: Path) -> None:
