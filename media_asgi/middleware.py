@@ -93,7 +93,8 @@ class MediaMiddleware:
                 found = self._find(scope, mount)
                 if found is not None and not found[0].is_internal:
                     served, rest, urls = found
-                    scope = _with_headers(scope)
+                    if type(scope.get("headers")) is not list:
+                        scope = _with_headers(scope)
                     await served.serve(self._ask, rest, urls, scope, receive, send)
                     return
             if self._internal:

@@ -66,10 +66,11 @@ _REMEMBERED = 1024
 # And so many of its single ranges.
 _PARTS = 2
 
-# The content of a file that fits in a page is remembered too, 4 MiB in all: to see that it is still
-# the same takes half as long as to read it. For so long (seconds), since one change leaves no time
-# stamp: what is stored through a mapping into a page that has not been written to the disk yet.
-_HELD, _HELD_FOR = 4096, 0.5
+# What is asked for again and again is read but once in so long (seconds), so many bytes of it in a
+# location: to see that a file is still the same takes half as long as to read a small one. Not for
+# longer, since one change leaves no time stamp: what is stored through a mapping into a page that
+# has not been written to the disk yet.
+_HELD_FOR, _HELD = 0.5, 4 * 1024 * 1024
 
 # A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
 _AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
@@ -100,6 +101,10 @@ class Changes(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
+_Key = tuple[str, bool]
+"""The path beneath the root, and whether the request is secure."""
+
+
 class _Known(NamedTuple):
     """What is remembered of a file: its identity, and the commonest answers."""
 
@@ -110,10 +115,15 @@ class _Known(NamedTuple):
     not_modified: Response
     parts: dict[bytes, Response]
     """By ``Range``: players and viewers ask for the same ones, such as ``bytes=0-``."""
-    content: bytes | None = None
-    """Of a small file."""
-    until: float = 0.0
-    """By the monotonic clock: the content is to be read again."""
+
+
+class _Held(NamedTuple):
+    """The content of a file."""
+
+    known: _Known
+    content: bytes
+    until: float
+    """By the monotonic clock."""
 
 
 class _Refused(Exception):  # noqa: N818
@@ -149,7 +159,9 @@ class Served:
         ]
         # Headers of any answer, by whether the request is secure.
         self._any = (self._of_any(secure=False), self._of_any(secure=True))
-        self._remembered: dict[tuple[str, bool], _Known] = {}
+        self._remembered: dict[_Key, _Known] = {}
+        self._held: dict[_Key, _Held] = {}
+        self._held_bytes = 0
 
     async def serve(
         self,
@@ -193,7 +205,7 @@ class Served:
                 answer = self._answer(file, path, method, fields, changes, secure=secure)
                 if answer.length <= limits.span:
                     body = transfer.gather_now(answer, file)
-                if now and body and len(body) <= _HELD:
+                if now and body:
                     self._hold((path, secure), answer, body, now.status)
         except Exception as error:
             if file is not None:
@@ -326,35 +338,43 @@ class Served:
             raise Missing
         return name
 
-    def _at_hand(
-        self, key: tuple[str, bool], fields: Mapping[bytes, bytes]
-    ) -> tuple[Response, bytes] | None:
+    def _at_hand(self, key: _Key, fields: Mapping[bytes, bytes]) -> tuple[Response, bytes] | None:
         """The answer to a GET and its body, remembered, if the file is still the same."""
-        known = self._remembered.get(key)
-        if known is None:
-            return None
         if not fields:
-            if known.content is None or time.monotonic() > known.until:
+            held = self._held.get(key)
+            if held is None or time.monotonic() > held.until:
                 return None
-            ready = known.whole, known.content
-        elif _is_unchanged(known, fields):
-            ready = known.not_modified, b""
+            known = held.known
+            ready = known.whole, held.content
         else:
-            return None
+            remembered = self._remembered.get(key)
+            if remembered is None or not _is_unchanged(remembered, fields):
+                return None
+            known = remembered
+            ready = known.not_modified, b""
         status = self._root.look_now(known.name)
         return ready if status is not None and _identity(status) == known.identity else None
 
-    def _hold(
-        self, key: tuple[str, bool], answer: Response, body: bytes, status: os.stat_result
-    ) -> None:
-        """Remember the content of a small file with its headers.
+    def _hold(self, key: _Key, answer: Response, body: bytes, status: os.stat_result) -> None:
+        """Remember the content of a file that is remembered.
 
         Only what was opened on the loop: on a server's file system a ``stat`` may be an old one.
         """
         known = self._remembered.get(key)
-        if known and known.whole is answer and is_settled(status.st_ctime_ns, time.time()):
-            until = time.monotonic() + _HELD_FOR
-            self._remembered[key] = known._replace(content=body, until=until)
+        if known is None or known.whole is not answer or len(body) > _HELD:
+            return
+        if not is_settled(status.st_ctime_ns, time.time()):
+            return
+        self._let_go(key)
+        self._held[key] = _Held(known, body, time.monotonic() + _HELD_FOR)
+        self._held_bytes += len(body)
+        while self._held_bytes > _HELD:
+            self._let_go(next(iter(self._held)))
+
+    def _let_go(self, key: _Key) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._held_bytes -= len(held.content)
 
     def _answer(
         self,

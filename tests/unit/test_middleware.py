@@ -588,7 +588,7 @@ def test_a_file_of_tomorrow(serve: Serve, media: Path) -> None:
 
 
 class Held:
-    """A small file whose content the middleware holds, and the reads since then."""
+    """A file whose content the middleware holds, and the reads since then."""
 
     def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock(time.time() + 60)
@@ -620,7 +620,7 @@ def held(media: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Held:
     return Held(serve(), monkeypatch)
 
 
-def test_a_small_file_is_held(held: Held) -> None:
+def test_what_is_asked_for_again_is_held(held: Held) -> None:
     first = held.ask()
     etag = first.headers["etag"].encode()
     for _ in range(3):
@@ -633,10 +633,34 @@ def test_a_small_file_is_held(held: Held) -> None:
 
 
 def test_a_larger_one_is_not(held: Held, media: Path) -> None:
-    (media / "folder" / "held.txt").write_bytes(bytes(4097))
+    (media / "folder" / "held.txt").write_bytes(bytes(4097))  # of several spans
     for _ in range(3):
         assert len(held.ask().body) == 4097
     assert sum(held.reads) == 3 * 4097
+
+
+def test_what_is_held_has_a_bound(held: Held, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_again(*numbers: int) -> list[int]:
+        held.reads.clear()
+        for number in numbers:
+            body = ask(held.application, f"/media/{number}.txt").body
+            assert body == str(number).encode() * 4
+        return held.reads
+
+    for number in range(5):
+        (media / f"{number}.txt").write_text(str(number) * 4)
+    age(media, 60)
+    held.clock.moment += 1
+    monkeypatch.setattr(serving, "_HELD", 10)
+    read_again(*range(5))
+    assert read_again(0, 1, 2, 3, 4) == [4] * 5
+    assert read_again(4, 3, 4, 3) == []
+    assert read_again(2, 4, 3) == [4, 4]  # the oldest had to go
+    (served,) = held.application._served
+    assert served._held_bytes == sum(len(one.content) for one in served._held.values()) == 8
+    (media / "0.txt").write_bytes(b"0" * 11)
+    assert ask(held.application, "/media/0.txt").body == b"0" * 11
+    assert read_again(2, 3) == []
 
 
 def test_nor_one_whose_status_is_new(
