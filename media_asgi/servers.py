@@ -52,16 +52,14 @@ class Connection:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """All of a response that fits in one span."""
-        # Headers are kept from one response to the next, and whoever gets them may add to them. The
-        # server adds Date: given another, it would send two.
-        start = {"type": "http.response.start", "status": status, "headers": [*headers]}
+        start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
         if len(body) <= NEVER_WAITS:
-            send = self.send
+            # As in _deliver, but suppress() takes time on the way of a hit.
             try:
-                await send(start)
-                await send(end)
-            except OSError:  # noqa: SIM105: as in _deliver; on the way of a hit, where this is free
+                await self.send(start)
+                await self.send(end)
+            except OSError:
                 pass
             return
         try:
