@@ -110,7 +110,6 @@ numbers = iter(range(10**6))
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    django.setup()
     settings.SECRET_KEY = "x" * 50  # override_settings could not go back to having none
     project = Project(tmp_path, next(numbers))
     monkeypatch.syspath_prepend(project.code)
