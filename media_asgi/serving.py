@@ -162,6 +162,9 @@ class Served:
         self._remembered: dict[_Key, _Known] = {}
         self._held: dict[_Key, _Held] = {}
         self._held_bytes = 0
+        # Where a link may lead to another location's files, each one is opened, and looked at where
+        # it lies.
+        self._holds = not guarded
 
     async def serve(
         self,
@@ -205,7 +208,7 @@ class Served:
                 answer = self._answer(file, path, method, fields, changes, secure=secure)
                 if answer.length <= limits.span:
                     body = transfer.gather_now(answer, file)
-                if now and body:
+                if now and body and self._holds:
                     self._hold((path, secure), answer, body, now.status)
         except Exception as error:
             if file is not None:
@@ -438,10 +441,10 @@ class Served:
             extra=self._extra(type_, path, secure=secure),
         )
         whole, not_modified = response.whole(current), response.not_modified(current)
+        name = self._name(path)
         # While the validators are weak they change with time alone.
         if not current.strong or self.location.varies:
-            return _Known(b"", identity, current, whole, not_modified, {})
-        name = self._name(path)
+            return _Known(name, identity, current, whole, not_modified, {})
         known = _Known(name, identity, current, _kept(whole), _kept(not_modified), {})
         if len(self._remembered) >= _REMEMBERED:
             del self._remembered[next(iter(self._remembered))]

@@ -782,10 +782,12 @@ def test_what_is_held_but_moved_among_the_private_ones(
         Location(url="/private/", root=private, access="internal"),
     )
     held = Held(application, monkeypatch)
+    etag = held.ask().headers["etag"].encode()
     (media / "folder").rename(private / "folder")
     (media / "folder").symlink_to("private/folder")
     for _ in range(3):
         assert held.ask().status == 404
+        assert held.ask((b"if-none-match", etag)).status == 404
 
 
 def test_no_descriptor_is_left_for_what_is_held(
