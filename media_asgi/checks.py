@@ -6,171 +6,27 @@ the application that ``ASGI_APPLICATION`` names, which is imported as Django's o
 URLconf.
 """
 
-import contextlib
 import functools
-import inspect
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage
 from django.core.management import get_commands, load_command_class
 from django.core.management.commands.runserver import Command as Runserver
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.module_loading import import_string
 from django.views.static import serve
 
+from .check_messages import message
 from .location import Location, project_folders
 from .middleware import MediaMiddleware
-
-
-class Check(NamedTuple):
-    sentence: str
-    cure: str
-    deploy: bool = False
-    """Only with ``--deploy``."""
-
-
-# E: a server can't start with it, or gives away or loses files. W: anything less.
-#
-# With --deploy alone: what is ordinary on a developer's machine (no upload yet, DEBUG, a folder
-# that a virtual machine shares with mode 0777), and what counts only where others have an account.
-CHECKS = {
-    "E001": Check(
-        "MEDIA_ROOT is not set, so there is no folder to serve.",
-        'Set it to the folder that uploads go to, such as MEDIA_ROOT = BASE_DIR / "media".',
-    ),
-    "E002": Check(
-        "MEDIA_URL is {url}, under which every page of the site would be taken for a file.",
-        'Set it to a path of its own, such as MEDIA_URL = "/media/".',
-    ),
-    "E003": Check(
-        "{root} is not a folder.",
-        "Remove what is there, or name the folder that holds the files.",
-    ),
-    "E004": Check(
-        "{root} holds the project's own code ({code}), which would be served like an upload.",
-        'Give uploads a folder of their own, such as MEDIA_ROOT = BASE_DIR / "media".',
-    ),
-    "E005": Check(
-        "{root} holds a database ({database}), which would be served like an upload.",
-        "Move the database out of it (NAME in DATABASES).",
-    ),
-    "E006": Check(
-        "MEDIA_ROOT is STATIC_ROOT or lies in it ({static}): uploads are served as static files, "
-        'too, and "collectstatic --clear" deletes them.',
-        "Give each a folder of its own.",
-    ),
-    "E007": Check(
-        "{url} hides STATIC_URL ({static}): static files are looked for among the media.",
-        'Give each a path of its own, such as MEDIA_URL = "/media/" and STATIC_URL = "/static/".',
-    ),
-    "W001": Check(
-        "ASGI_APPLICATION is not set: Daphne's runserver and these checks don't know which "
-        "application serves the media.",
-        'Set ASGI_APPLICATION = "{application}".',
-    ),
-    "W002": Check(
-        "WSGI_APPLICATION is set and ASGI_APPLICATION is not: under WSGI nothing serves the media.",
-        'Set ASGI_APPLICATION = "{application}", and run that under an ASGI server.',
-    ),
-    "W003": Check(
-        "ASGI_APPLICATION ({application}) can't be imported: {error}",
-        "Correct this first: no server can start with it, and what it serves can't be checked.",
-    ),
-    "W004": Check(
-        "ASGI_APPLICATION ({application}) has no MediaMiddleware, so nothing serves the media.",
-        "Wrap it where it is made: application = MediaMiddleware(get_asgi_application()).",
-    ),
-    "W005": Check(
-        '"manage.py runserver" is a WSGI server here ({command}), which never asks '
-        "MediaMiddleware.",
-        'Put "daphne" first in INSTALLED_APPS (only "whitenoise.runserver_nostatic" goes before '
-        "it), or develop with an ASGI server.",
-    ),
-    "W006": Check(
-        "{root} can't be read: {error}.",
-        "Let the user that the server runs as read and enter it.",
-    ),
-    "W007": Check(
-        "MEDIA_ROOT holds STATIC_ROOT ({static}): static files are served as media, too, and an "
-        "upload can be saved among them.",
-        "Give each a folder of its own.",
-    ),
-    "W008": Check(
-        "{root} holds {secret}, which is to be nobody's to read.",
-        "Move it out. Names that begin with a dot are served with dotfiles=True alone.",
-    ),
-    "W009": Check(
-        "{url} lies in STATIC_URL ({static}): what serves static files in front of "
-        "MediaMiddleware, such as runserver with DEBUG, takes uploads for some of them.",
-        'Give each a path of its own, such as MEDIA_URL = "/media/" and STATIC_URL = "/static/".',
-    ),
-    "W010": Check(
-        "MEDIA_URL is relative ({url}) and FORCE_SCRIPT_NAME is set: Django resolves it once, when "
-        "it is first read, and at import there is no script name yet.",
-        'Write it in full: MEDIA_URL = "{full}".',
-    ),
-    "W011": Check(
-        "{url} has django.views.static.serve in the URLconf, too, at {route}.",
-        "Remove it: MediaMiddleware serves the files with DEBUG on, too, and the access of a "
-        "location says who may see them.",
-    ),
-    "W012": Check(
-        "MEDIA_ROOT is WHITENOISE_ROOT or lies in it ({whitenoise}): WhiteNoise looks at each "
-        "upload at start, and serves it as a file of the site's own.",
-        "Give WHITENOISE_ROOT a folder of its own.",
-    ),
-    "W013": Check(
-        "{root} is guarded (access={access}), but {public} makes the same files public.",
-        "Give the guarded files a folder of their own; it may lie in a public location's.",
-    ),
-    "W014": Check(
-        "{setting} is {mode}: not even the user who saved an upload can open it, and clients get "
-        "a 403.",
-        "Set {setting} = {usual}, an octal number.",
-    ),
-    "W015": Check(
-        "Uploads go to {folder} (the default storage), which is in no location.",
-        'Give MediaMiddleware a Location.storage("default"), or the storage another location.',
-    ),
-    "W016": Check(
-        "STORAGES[{alias}] signs its links, but {url} makes its files public.",
-        "Give MediaMiddleware a Location.storage({alias}): it asks for the signature.",
-    ),
-    "W017": Check(
-        "{root} does not exist.",
-        "Create or mount it. The first upload would create it too.",
-        deploy=True,
-    ),
-    "W018": Check(
-        "{root} can be written by every user of this machine (mode {mode}), so that each can put "
-        "files on the site. A sticky bit only keeps them from replacing those of others.",
-        "chmod o-w {folder}",
-        deploy=True,
-    ),
-    "W019": Check(
-        "WhiteNoise looks for new files at each request, because {setting} is on: it is slow, and "
-        "not meant to be safe.",
-        "Set DEBUG = False, and leave WHITENOISE_AUTOREFRESH out.",
-        deploy=True,
-    ),
-    "W020": Check(
-        "FILE_UPLOAD_PERMISSIONS is None: uploads over {size} bytes are saved with mode 0600, and "
-        "are the only ones that no other user (a worker, a backup) can read.",
-        "Leave it out (0o644), or set the mode that all uploads are to have.",
-        deploy=True,
-    ),
-}
-
-LEVELS = {"E": Error, "W": Warning}
 
 _SIGNED = "media_asgi.storage.SignedMediaStorage"
 _FILE_SYSTEM = (
@@ -178,13 +34,6 @@ _FILE_SYSTEM = (
     "django.core.files.storage.filesystem.FileSystemStorage",
     _SIGNED,
 )
-
-
-def _message(key: str, **names: object) -> CheckMessage:
-    check = CHECKS[key]
-    return LEVELS[key[0]](
-        check.sentence.format(**names), hint=check.cure.format(**names), id=f"media_asgi.{key}"
-    )
 
 
 class _Served(NamedTuple):
@@ -235,21 +84,21 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
         try:
             mode = os.stat(one.folder).st_mode
         except FileNotFoundError:
-            messages.append(_message("W017", root=one.root))
+            messages.append(message("W017", root=one.root))
         except OSError:
             pass  # E003 and W006 say it
         else:
             # Windows has no such mode, and says 0777 of all folders.
             if mode & stat.S_IWOTH and os.name != "nt":
                 mode_ = f"{stat.S_IMODE(mode):04o}"
-                messages.append(_message("W018", root=one.root, mode=mode_, folder=one.folder))
+                messages.append(message("W018", root=one.root, mode=mode_, folder=one.folder))
     if any("whitenoise" in name.lower() for name in settings.MIDDLEWARE):
         explicit = hasattr(settings, "WHITENOISE_AUTOREFRESH")
         setting = "WHITENOISE_AUTOREFRESH" if explicit else "DEBUG"
         if getattr(settings, setting):
-            messages.append(_message("W019", setting=setting))
+            messages.append(message("W019", setting=setting))
     if settings.FILE_UPLOAD_PERMISSIONS is None:
-        messages.append(_message("W020", size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE))
+        messages.append(message("W020", size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE))
     return messages
 
 
@@ -265,7 +114,7 @@ def _find() -> tuple[list[_Served], list[CheckMessage]]:
     if not name:
         package = str(getattr(settings, "ROOT_URLCONF", "")).rpartition(".")[0] or "mysite"
         key = "W002" if settings.WSGI_APPLICATION else "W001"
-        return _default([_message(key, application=f"{package}.asgi.application")])
+        return _default([message(key, application=f"{package}.asgi.application")])
     # The application's module calls setup() again, and a logging configuration that is applied
     # twice disables the loggers made in between.
     configuration = settings.LOGGING_CONFIG
@@ -274,16 +123,16 @@ def _find() -> tuple[list[_Served], list[CheckMessage]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are for who starts the server
-            application = import_string(name)
+            import_string(name)
     except (Exception, SystemExit) as error:
         text = f"{type(error).__name__}: {error}"
-        return _default([_message("W003", application=name, error=text)])
+        return _default([message("W003", application=name, error=text)])
     finally:
         _importing = False
         settings.LOGGING_CONFIG = configuration
-    middlewares = _middlewares(application)
+    middlewares = [*MediaMiddleware.instances]
     if not middlewares:
-        return _default([_message("W004", application=name)])
+        return _default([message("W004", application=name)])
     locations = [served.location for one in middlewares for served in one._served]
     return [
         _Served(location.folder, location.prefix, urlsplit(location.url).netloc, location)
@@ -295,65 +144,27 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_Served], list[CheckMes
     """What a MediaMiddleware without locations serves, or would."""
     url = urlsplit(settings.MEDIA_URL)
     if not settings.MEDIA_ROOT:
-        messages.append(_message("E001"))
+        messages.append(message("E001"))
     if not url.path.strip("/"):
-        messages.append(_message("E002", url=repr(settings.MEDIA_URL)))
+        messages.append(message("E002", url=repr(settings.MEDIA_URL)))
     elif settings.MEDIA_ROOT:
         folder = os.path.abspath(settings.MEDIA_ROOT)
         return [_Served(folder, _prefix(url), url.netloc)], messages
     return [], messages
 
 
-def _middlewares(application: object) -> list[MediaMiddleware]:
-    """Each MediaMiddleware that an application consists of, however it is put together."""
-    parts = [application]
-    seen = {id(application)}
-    for part in parts:  # which grows meanwhile
-        for inner in _parts(part):
-            # A function's variables may lead far away.
-            if callable(inner) and id(inner) not in seen and len(parts) < 500:
-                seen.add(id(inner))
-                parts.append(inner)
-    return [part for part in parts if isinstance(part, MediaMiddleware)]
-
-
-def _parts(application: object) -> Iterator[object]:
-    """The applications within one: of a wrapper, a router, a partial, a function."""
-    if isinstance(application, type):
-        return
-    if isinstance(application, MethodType):
-        yield application.__self__
-        application = application.__func__
-    if isinstance(application, FunctionType):
-        with contextlib.suppress(ValueError):  # a variable that has no value yet
-            variables = inspect.getclosurevars(application)
-            yield from variables.nonlocals.values()
-            yield from variables.globals.values()
-    if isinstance(application, functools.partial):
-        yield from (application.func, *application.args, *application.keywords.values())
-    for name in ("app", "application", "inner", "__wrapped__"):
-        yield getattr(application, name, None)
-    mapping = getattr(application, "application_mapping", None)
-    if isinstance(mapping, Mapping):  # Channels' ProtocolTypeRouter
-        yield from mapping.values()
-    routes = getattr(application, "routes", None)
-    if isinstance(routes, Sequence):  # its URLRouter, and Starlette's Router
-        for route in routes:
-            yield getattr(route, "callback", None) or getattr(route, "app", None)
-
-
 def _settings() -> Iterator[CheckMessage]:
     url = vars(settings)["_wrapped"].MEDIA_URL  # as it is written
     script = settings.FORCE_SCRIPT_NAME
     if script and url and not url.startswith(("/", "http://", "https://")):
-        yield _message("W010", url=repr(url), full=f"{script.rstrip('/')}/{url}")
+        yield message("W010", url=repr(url), full=f"{script.rstrip('/')}/{url}")
     for setting, needed, usual in (
         ("FILE_UPLOAD_PERMISSIONS", stat.S_IRUSR, "0o644"),
         ("FILE_UPLOAD_DIRECTORY_PERMISSIONS", stat.S_IXUSR, "0o755"),
     ):
         mode = getattr(settings, setting)
         if mode is not None and not mode & needed:
-            yield _message("W014", setting=setting, mode=f"{mode} (0o{mode:o})", usual=usual)
+            yield message("W014", setting=setting, mode=f"{mode} (0o{mode:o})", usual=usual)
 
 
 def _runserver() -> Iterator[CheckMessage]:
@@ -362,7 +173,7 @@ def _runserver() -> Iterator[CheckMessage]:
     command = load_command_class(get_commands()["runserver"], "runserver")
     # An ASGI one can't do without a way of its own to run.
     if isinstance(command, Runserver) and type(command).inner_run is Runserver.inner_run:
-        yield _message("W005", command=type(command).__module__)
+        yield message("W005", command=type(command).__module__)
 
 
 def _folder(served: _Served) -> Iterator[CheckMessage]:
@@ -373,33 +184,33 @@ def _folder(served: _Served) -> Iterator[CheckMessage]:
     except FileNotFoundError:
         pass  # the first upload creates it
     except NotADirectoryError:
-        yield _message("E003", root=root)
+        yield message("E003", root=root)
     except OSError as error:
-        yield _message("W006", root=root, error=error.strerror)
+        yield message("W006", root=root, error=error.strerror)
     if served.access == "internal":
         return  # what is handed over is the application's own choice
     code = [*project_folders(), *(config.path for config in apps.get_app_configs())]
     for path in code:
         if _is_in(path, folder):
-            yield _message("E004", root=root, code=path)
+            yield message("E004", root=root, code=path)
             break
     for database in settings.DATABASES.values():
         if database.get("ENGINE", "").endswith(("sqlite3", "spatialite")):
             name = os.fspath(database.get("NAME") or ":memory:")
             if not name.startswith((":memory:", "file:")) and _is_in(name, folder):
-                yield _message("E005", root=root, database=name)
+                yield message("E005", root=root, database=name)
     for secret in (".env", ".git"):
         if os.path.lexists(os.path.join(folder, secret)):
-            yield _message("W008", root=root, secret=secret)
+            yield message("W008", root=root, secret=secret)
 
 
 def _static(served: list[_Served]) -> Iterator[CheckMessage]:
     """What comes between the media and the static files."""
     if settings.MEDIA_ROOT and settings.STATIC_ROOT:
         if _is_in(settings.MEDIA_ROOT, settings.STATIC_ROOT):
-            yield _message("E006", static=settings.STATIC_ROOT)
+            yield message("E006", static=settings.STATIC_ROOT)
         elif _is_in(settings.STATIC_ROOT, settings.MEDIA_ROOT):
-            yield _message("W007", static=settings.STATIC_ROOT)
+            yield message("W007", static=settings.STATIC_ROOT)
     url = urlsplit(settings.STATIC_URL or "")
     if not url.path:
         return
@@ -417,9 +228,9 @@ def _static(served: list[_Served]) -> Iterator[CheckMessage]:
         if one in hiding:
             falls_through = one.location is not None and one.location.fallthrough
             if one is max(hiding, key=lambda one: len(one.prefix)) and not falls_through:
-                yield _message("E007", url=one.url, static=settings.STATIC_URL)
+                yield message("E007", url=one.url, static=settings.STATIC_URL)
         elif one.prefix.startswith(static):
-            yield _message("W009", url=one.url, static=settings.STATIC_URL)
+            yield message("W009", url=one.url, static=settings.STATIC_URL)
 
 
 def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
@@ -431,7 +242,7 @@ def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
     }
     whitenoise = roots.get("WHITENOISE_ROOT")
     if settings.MEDIA_ROOT and whitenoise and _is_in(settings.MEDIA_ROOT, whitenoise):
-        yield _message("W012", whitenoise=whitenoise)
+        yield message("W012", whitenoise=whitenoise)
     for one in served:
         if one.access == "public":
             continue
@@ -443,7 +254,7 @@ def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
         ]
         by += [f"{name} ({root})" for name, root in roots.items() if _is_in(one.folder, root)]
         if by:
-            yield _message("W013", root=one.root, access=repr(one.access), public=by[0])
+            yield message("W013", root=one.root, access=repr(one.access), public=by[0])
 
 
 def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
@@ -455,12 +266,12 @@ def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
             continue
         holding = [one for one in served if _is_in(folder, one.folder)]
         if not holding and alias == "default":
-            yield _message("W015", folder=folder)
+            yield message("W015", folder=folder)
         if storage["BACKEND"] == _SIGNED:
             deepest = max((len(os.path.realpath(one.folder)) for one in holding), default=0)
             for one in holding:
                 if one.access == "public" and len(os.path.realpath(one.folder)) == deepest:
-                    yield _message("W016", alias=repr(alias), url=one.url)
+                    yield message("W016", alias=repr(alias), url=one.url)
 
 
 def _patterns(served: list[_Served]) -> Iterator[CheckMessage]:
@@ -472,7 +283,7 @@ def _patterns(served: list[_Served]) -> Iterator[CheckMessage]:
         for pattern, route, matches in _views([get_resolver()], file):
             root = pattern.default_args.get("document_root")
             if _is_serve(pattern.callback) and (matches or (root and _is_in(one.folder, root))):
-                yield _message("W011", url=one.url, route=repr(route))
+                yield message("W011", url=one.url, route=repr(route))
 
 
 def _views(

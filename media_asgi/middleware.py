@@ -6,6 +6,8 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -37,6 +39,9 @@ class MediaMiddleware:
     Raises ``ImproperlyConfigured`` for what can't be meant.
     """
 
+    instances: ClassVar[WeakSet["MediaMiddleware"]] = WeakSet()
+    """All that are in use, for the system checks."""
+
     def __init__(
         self,
         app: Application,
@@ -66,6 +71,7 @@ class MediaMiddleware:
         self._internal = sorted(internal, key=lambda served: -len(served.location.folder))
         self._prefixes = tuple(served.prefix for served in self._served)
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
+        self.instances.add(self)
 
     def _arrange(self, locations: Sequence[Location]) -> list[Served]:
         by_prefix: dict[str, Location] = {}

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.checks import CHECKS
+from media_asgi.check_messages import CHECKS
 
 from .servers import ROOT
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import django
 import pytest
-from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.conf.urls.i18n import i18n_patterns
 from django.conf.urls.static import static
@@ -25,8 +25,9 @@ from django.test import override_settings
 from django.urls import include, path, re_path
 from django.views.static import serve
 
-from media_asgi import Location, MediaMiddleware
-from media_asgi.checks import CHECKS, check_deployment, check_project
+from media_asgi import MediaMiddleware
+from media_asgi.check_messages import CHECKS
+from media_asgi.checks import check_deployment, check_project
 
 from ..servers import ROOT
 
@@ -111,6 +112,8 @@ numbers = iter(range(10**6))
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     settings.SECRET_KEY = "x" * 50  # override_settings could not go back to having none
+    # Those of other tests may not have been collected yet.
+    monkeypatch.setattr(MediaMiddleware, "instances", WeakSet())
     project = Project(tmp_path, next(numbers))
     monkeypatch.syspath_prepend(project.code)
     yield project
@@ -300,85 +303,17 @@ def test_location_in_the_current_folder(project: Project, monkeypatch: pytest.Mo
     assert found.msg.startswith("The root of the location '/here/'")
 
 
-def decorated(app: Any) -> Any:
-    @wraps(app)
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, send)
-
-    return application
-
-
-def closing_over(app: Any) -> Any:
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, send)
-
-    return application
+def test_a_middleware_anywhere_in_the_application_is_found(project: Project) -> None:
+    project.write(
+        ', Location(url="/o/", root="{tmp}/file")',
+        WRAPPED + "inner = application\nasync def application(*args): await inner(*args)",
+    )
+    assert project.check(STORAGES={}) == ["E003"]
 
 
-class Wrapper:
-    def __init__(self, name: str, app: Any) -> None:
-        setattr(self, name, app)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        raise NotImplementedError
-
-
-class Slotted:
-    __slots__ = ("app",)
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        raise NotImplementedError
-
-    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        raise NotImplementedError
-
-
-def starlette(app: Any) -> Any:
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
-
-    return Starlette(routes=[Mount("/", app)])
-
-
-def circular(app: Any) -> Any:
-    outer = Wrapper("app", Wrapper("app", app))
-    outer.app.inner = outer  # type: ignore[attr-defined]
-    return outer
-
-
-COMPOSITIONS: dict[str, Callable[[Any], Any]] = {
-    "outermost": lambda app: app,
-    "in a router's http": lambda app: ProtocolTypeRouter({"websocket": plain, "http": app}),
-    "in a URLRouter": lambda app: ProtocolTypeRouter({"http": URLRouter([re_path("", app)])}),
-    "behind .app": partial(Wrapper, "app"),
-    "behind .application": partial(Wrapper, "application"),
-    "behind .inner": lambda app: Wrapper("app", Wrapper("inner", app)),
-    "behind slots": Slotted,
-    "behind a method": lambda app: Slotted(app).handle,
-    "behind a decorator": decorated,
-    "behind a closure": closing_over,
-    "behind a partial": lambda app: partial(plain, app),
-    "in Starlette": starlette,
-    "in a circle": circular,
-    "twice": lambda app: ProtocolTypeRouter({"http": app, "websocket": app}),
-}
-
-
-@pytest.mark.parametrize("compose", COMPOSITIONS.values(), ids=COMPOSITIONS)
-def test_compositions(
-    project: Project, monkeypatch: pytest.MonkeyPatch, compose: Callable[[Any], Any]
-) -> None:
-    # The root that doesn't exist tells that it is this very middleware that was found.
-    middleware = MediaMiddleware(plain, Location(url="/o/", root=project.folder / "file"))
-    module = sys.modules[__name__]
-    monkeypatch.setattr(module, "composed", compose(middleware), raising=False)
-    name = f"{__name__}.composed"
-    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == ["E003"]
-    monkeypatch.setattr(module, "composed", compose(plain))
-    assert project.check(ASGI_APPLICATION=name, STORAGES={}) == ["W004"]
+def test_an_application_without_the_middleware(project: Project) -> None:
+    project.write(code="async def application(scope, receive, send): ...")
+    assert project.check(STORAGES={}) == ["W004"]
 
 
 def test_one_middleware_around_another(project: Project) -> None:
@@ -386,16 +321,6 @@ def test_one_middleware_around_another(project: Project) -> None:
     outer = 'application = MediaMiddleware(application, Location(url="/c/", root="{tmp}/file"))'
     project.write(f", {inner}", WRAPPED + outer)
     assert project.check() == ["E003", "W006"]
-
-
-def test_function_that_calls_a_variable_of_its_module(project: Project) -> None:
-    dispatch = """
-media = application
-async def application(scope, receive, send):
-    await (media if scope["type"] == "http" else None)(scope, receive, send)
-"""
-    project.write(code=WRAPPED + dispatch)
-    assert project.check(MEDIA_ROOT="{tmp}/file") == ["E003"]
 
 
 def static_urls() -> list[Any]:
