@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 from django.conf import settings
 
@@ -22,7 +23,7 @@ from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.urls import path  # noqa: E402
 from django.views.static import serve  # noqa: E402
 
-from benchmarks.contenders import CONTENDERS  # noqa: E402
+from benchmarks.contenders import CONTENDERS, Application  # noqa: E402
 
 CONTENDER = CONTENDERS[os.environ["MEDIA_BENCHMARK_CONTENDER"]]
 
@@ -37,4 +38,4 @@ if CONTENDER.name == "django":
     urlpatterns.append(path("media/<path:path>", serve, {"document_root": ROOT}))
 
 django.setup()
-application = CONTENDER.build(get_asgi_application(), ROOT)
+application = CONTENDER.build(cast(Application, get_asgi_application()), ROOT)

@@ -42,7 +42,8 @@ def servestatic(app: Application, root: Path) -> Application:
     """As it is at its best: files are found once, at start, so later uploads are not served."""
     from servestatic import ServeStaticASGI
 
-    return ServeStaticASGI(app, root=root, prefix="media/")
+    application: Application = ServeStaticASGI(app, root=root, prefix="media/")
+    return application
 
 
 def django_view(app: Application, root: Path) -> Application:

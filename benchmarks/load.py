@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.media import MIB, Case, Media
 from benchmarks.processes import cores, pin
@@ -122,7 +123,7 @@ def run(port: int, case: Case, headers: dict[str, str], connections: int, second
     )
 
 
-def _output(command: list[str]) -> tuple[dict[str, float], float]:
+def _output(command: list[str]) -> tuple[dict[str, Any], float]:
     """The JSON on the last line of its output, and the share of a core that it took."""
     popen = subprocess.Popen(
         command,
@@ -137,5 +138,5 @@ def _output(command: list[str]) -> tuple[dict[str, float], float]:
     popen.returncode = os.waitstatus_to_exitcode(status)
     if popen.returncode:
         raise UnservedError(f"the load generator failed: {lines[-1]}")
-    figures: dict[str, float] = json.loads(lines[-1])
+    figures: dict[str, Any] = json.loads(lines[-1])
     return figures, (usage.ru_utime + usage.ru_stime) / figures["seconds"]
