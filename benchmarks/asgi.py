@@ -12,12 +12,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
 
 from benchmarks import charts
 from benchmarks.contenders import CONTENDERS, Application, Message, Receive, Scope, Send
 from benchmarks.media import CASES, Case, Media, media
-from benchmarks.paired import Spread, difference, ratio, significant
+from benchmarks.paired import difference, ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, steps
 
@@ -202,14 +201,9 @@ def table(case: str, measured: dict[str, list[Round]]) -> Table:
 
 
 def chart(measured: dict[str, dict[str, list[Round]]]) -> str:
-    def bar(name: str, rounds: list[Round]) -> charts.Bar:
-        spread = Spread.of([one.wall * 1e6 for one in rounds])
-        title = CONTENDERS[name].title
-        return charts.Bar(name, title, spread.median, spread.low, spread.high)
-
-    groups: list[tuple[str, Any]] = [
-        (CASES[case].title, [bar(name, rounds) for name, rounds in each.items()])
-        for case, each in measured.items()
-    ]
+    groups = []
+    for case, each in measured.items():
+        bars = [charts.Bar(name, [r.wall * 1e6 for r in rounds]) for name, rounds in each.items()]
+        groups.append((CASES[case].title, bars))
     about = "In process, without server and socket; shorter is better. Whisker: all rounds."
     return charts.bars("Time of a request at the ASGI level", about, "µs a request", groups)

@@ -17,7 +17,7 @@ from benchmarks import charts, load
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import NO_NGINX, NO_WRK, Load, UnservedError
 from benchmarks.media import CASES, GIB, MIB, Case, Media, media
-from benchmarks.paired import Spread, ratio, significant
+from benchmarks.paired import ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import SERVERS, NotStartedError, Running, serving
@@ -276,9 +276,7 @@ def usual(measured: list[Measured], case: str) -> list[Measured]:
 
 def _bar(measured: Measured, contender: str) -> charts.Bar:
     unit = GIB if CASES[measured.case].large else 1
-    spread = Spread.of([rate / unit for rate in measured.rates(contender)])
-    title = CONTENDERS[contender].title
-    return charts.Bar(contender, title, spread.median, spread.low, spread.high)
+    return charts.Bar(contender, [rate / unit for rate in measured.rates(contender)])
 
 
 def _lines(measured: list[Measured], what: str, factor: float) -> list[charts.Line]:
