@@ -12,6 +12,7 @@ The parts, each a module of that name:
     stalled   memory over time while clients ask for 1 GiB and read nothing
     soak      minutes of mixed traffic: memory, descriptors and threads over time
     targets   the ratios that this package promises, each PASS or FAIL
+    compare   this checkout beside another (only if asked for): what does a change cost?
 
 How the figures are made:
 

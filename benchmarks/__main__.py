@@ -7,12 +7,12 @@ from pathlib import Path
 from types import ModuleType
 
 import benchmarks
-from benchmarks import asgi, growth, http, soak, stalled, targets
+from benchmarks import asgi, compare, growth, http, soak, stalled, targets
 from benchmarks.report import console
 
 PARTS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (asgi, http, growth, stalled, soak, targets)
+    for module in (asgi, http, growth, stalled, soak, targets, compare)
 }
 
 
@@ -45,6 +45,8 @@ def main() -> int:
     else:
         chosen = []
         for name, module in PARTS.items():
+            if module is compare:  # it must be told with what
+                continue
             # Each with its own defaults.
             own = parser.parse_args([name, *sys.argv[1:]])
             own.command = " ".join(["python -m benchmarks", *sys.argv[1:]])

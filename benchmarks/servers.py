@@ -19,6 +19,7 @@ from benchmarks.processes import Processes, cores, pin
 
 APPLICATION = "benchmarks.application:application"
 HOST = "127.0.0.1"
+CHECKOUT = Path(__file__).resolve().parents[1]
 # What a server may grow to before it is killed: some peers would take the whole machine.
 MEMORY_LIMIT = 3 * GIB
 
@@ -136,8 +137,20 @@ class NotStartedError(Exception):
     pass
 
 
+def imports(folder: Path, checkout: Path) -> dict[str, str]:
+    """The environment of a process that is started in `folder`: what it imports, and from where.
+
+    Python and some servers look in the working directory before PYTHONPATH. So it holds both.
+    """
+    (folder / "benchmarks").symlink_to(CHECKOUT / "benchmarks")
+    (folder / "media_asgi").symlink_to((checkout / "media_asgi").resolve(strict=True))
+    return os.environ | {"PYTHONPATH": str(folder)}
+
+
 @contextlib.contextmanager
-def serving(server: str, contender: str, root: Path) -> Iterator[Running]:
+def serving(
+    server: str, contender: str, root: Path, checkout: Path = CHECKOUT
+) -> Iterator[Running]:
     """A server process with that contender, or nginx, on the server's core, ready to answer."""
     with tempfile.TemporaryDirectory(prefix="media-benchmark-server-") as name:
         folder = Path(name)
@@ -146,8 +159,7 @@ def serving(server: str, contender: str, root: Path) -> Iterator[Running]:
             command = _nginx(folder, root, port)
         else:
             command = SERVERS[server].command(port)
-        environment = os.environ | {
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+        environment = imports(folder, checkout) | {
             "PYTHONWARNINGS": "ignore",  # Django's, about its own view: the file is read at once
             "MEDIA_BENCHMARK_CONTENDER": contender,
             "MEDIA_BENCHMARK_ROOT": str(root),
@@ -156,6 +168,7 @@ def serving(server: str, contender: str, root: Path) -> Iterator[Running]:
         with log.open("wb") as output:
             popen = subprocess.Popen(
                 command,
+                cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
