@@ -201,10 +201,11 @@ class DaphneConnection(Connection):
         # Twisted's buffer, behind the answers to earlier pipelined requests, may the file follow.
         await self._write(b"")
         self._register()
-        try:
-            self._peer = Descriptor(os.dup(self._transport.getHandle().fileno()))
-        except OSError:  # no descriptor left
-            return 0
+        if self._peer is None:  # one for all ranges of the response
+            try:
+                self._peer = Descriptor(os.dup(self._transport.getHandle().fileno()))
+            except OSError:  # no descriptor left
+                return 0
         return await self._sendfile(file, span, self._peer)
 
     async def end(self) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ..client import Connection, Response
-from .support import MIB, Site, pattern, read, serve
+from ..client import Connection, Response, head
+from .support import KIB, MIB, Site, pattern, read, serve
 
 # How many each server needs for itself varies: the connections take the rest.
 LIMIT = 96
@@ -70,3 +70,130 @@ def test_no_descriptor_is_left(kind: str, tmp_path: Path) -> None:
             client.request(big)
             assert read(client, client.head()) == (data, True)
         assert "media_asgi/" not in site.server.log  # no traceback leads there
+
+
+# Each kind of answer, and each way in which it ends -----------------------------------------------
+
+
+def kinds(site: Site, size: int) -> list[bytes]:
+    """A request of each kind, for files above the size from which on sendfile is used."""
+    url = site.put("kinds.bin", pattern(size))
+    tag = get(site, url)["etag"]
+    part = size // 4
+    ranges = [f"bytes={first}-{first + part - 1}" for first in (10, part)]
+    several = f"bytes=0-{part - 1},{2 * part}-{3 * part - 1},{size - 10}-"
+    own = [
+        [],
+        [("Range", ranges[0])],
+        [("Range", several)],
+        [("If-None-Match", tag)],
+        [("If-Match", '"other"')],
+        [("Range", f"bytes={size}-")],
+    ]
+    handed = url.replace("/media/", "/hand-over/")
+    return [
+        *(head(url, headers) for headers in own),
+        head(url, method="HEAD"),
+        head(url, method="DELETE"),
+        head("/media/missing.bin"),
+        *(head(handed, headers) for headers in own),
+        head("/hand-over/missing.bin"),
+        *(head(site.ask("/__signed__"), headers) for headers in own),
+        head("/signed/kinds.bin"),
+    ]
+
+
+def get(site: Site, url: str) -> Response:
+    with Connection(site.server) as client:
+        return client.get(url)
+
+
+def taken_whole(client: Connection, request: bytes) -> None:
+    client.send(request)
+    client.response("HEAD" if request.startswith(b"HEAD") else "GET")
+
+
+def reset_at_once(client: Connection, request: bytes) -> None:
+    client.send(request)
+    client.reset()
+
+
+def reset_in_the_head(client: Connection, request: bytes) -> None:
+    client.send(request)
+    client.socket.recv(10)
+    client.reset()
+
+
+def reset_in_the_middle(client: Connection, request: bytes) -> None:
+    client.send(request)
+    client.socket.settimeout(0.05)
+    with contextlib.suppress(TimeoutError):  # a small answer has come by then
+        for _ in range(4):
+            client.socket.recv(100_000)
+    client.reset()
+
+
+def closed_in_the_request(client: Connection, request: bytes) -> None:
+    client.send(request[:-3])
+    client.close()
+
+
+ENDINGS = [
+    taken_whole,
+    reset_at_once,
+    reset_in_the_head,
+    reset_in_the_middle,
+    closed_in_the_request,
+]
+
+
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "daphne",
+        *[
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("daphne-tls", "daphne-unix", "uvicorn", "uvicorn-h11", "uvicorn-tls")
+        ],
+        *[pytest.param(kind, marks=pytest.mark.slow) for kind in ("hypercorn", "granian")],
+    ],
+)
+def test_nothing_is_left_of_any_answer_however_it_ends(kind: str, tmp_path: Path) -> None:
+    with serve(kind, tmp_path, module="tests.faults.kinds") as site:
+        requests = kinds(site, 8 * MIB)
+        for request in requests:  # roots stay open
+            with Connection(site.server) as client:
+                taken_whole(client, request)
+        # What granian opens by name is kept for a while.
+        with site.unharmed(timeout=40), contextlib.ExitStack() as stack:
+            for request in requests:
+                client = stack.enter_context(Connection(site.server, rcvbuf=32 * KIB))
+                client.send(request)  # and reads nothing
+                for ending in ENDINGS:
+                    with Connection(site.server) as other:
+                        ending(other, request)
+            if kind == "granian":  # it sends whole files by itself, and waits for ever
+                stack.close()
+            site.wait(lambda: not [name for name in site.open_files() if "kinds" in name], 30)
+        assert "Traceback" not in site.server.log
+
+
+@pytest.mark.xdist_group("others")
+def test_a_multi_range_answer_has_one_duplicate_of_the_socket(tmp_path: Path) -> None:
+    ranges = ",".join(f"{first * 2 * MIB}-{first * 2 * MIB + 200_000}" for first in range(20))
+    with serve("daphne", tmp_path) as site:
+        url = site.put("ranges.bin", pattern(40 * MIB))
+        with site.unharmed(), Connection(site.server, rcvbuf=32 * KIB) as client:
+            before = len(site.server.descriptors())
+            for _ in range(3):
+                client.request(url, [("Range", f"bytes={ranges}")])
+                response = client.head()
+                assert response.status == 206
+                got = 0
+                for piece in client.body(response):
+                    if got % MIB < len(piece):
+                        # The file, and one duplicate.
+                        assert len(site.server.descriptors()) <= before + 2
+                    got += len(piece)
+                assert got > 20 * 200_000
