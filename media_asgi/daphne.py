@@ -64,8 +64,9 @@ _SENDFILE_COUNT = 1024 * 1024
 # nothing for, up to this many seconds.
 _TURNS, _SHARE, _LONGEST_PAUSE = 20, 1 / 8, 0.5
 
-# sendfile's answers that mean that this file or socket can't, or that nobody is there to send to.
-_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+# sendfile's answers that mean that nobody is there to send to. At any other the file is read, which
+# tells whether it is the file's fault, or the call's own: not for this file system (EINVAL), beyond
+# 2 GiB (EOVERFLOW), no memory (ENOMEM).
 _NO_PEER = frozenset(
     {
         errno.EPIPE,
@@ -474,11 +475,9 @@ class DaphneConnection(Connection):
                 await self._writable(peer.fd)
                 continue
             except OSError as error:
-                if error.errno in _NO_SENDFILE:
-                    break
                 if error.errno in _NO_PEER:
                     raise Gone from error
-                raise OSError(error.errno, f"{error.strerror} at byte {offset}") from error
+                break
             if not sent:
                 raise Shrunk(offset)
             offset += sent

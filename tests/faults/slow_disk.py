@@ -1,7 +1,8 @@
 """The middleware on a disk that makes some files wait, by their names, and breaks others.
 
 slow-open*: opening takes as long as FAULTS_PAUSE tells. slow-*: no byte is in the page cache, and
-each read takes as long. broken-*: what lies beyond the first MiB is an input/output error.
+each read takes as long. broken-*: what lies beyond the first MiB is an input/output error. enomem-*
+and the like: there sendfile fails by that error, and reading does not.
 """
 
 import errno
@@ -60,6 +61,9 @@ def pread(fd: int, count: int, offset: int) -> bytes:
 
 
 def sendfile(out: int, fd: int, offset: int, count: int) -> int:
+    error = getattr(errno, _name(fd).partition("-")[0].upper(), None)
+    if error is not None and offset + count > GOOD:
+        raise OSError(error, os.strerror(error))
     _wait(fd, offset, count)
     return _sendfile(out, fd, offset, count)
 

@@ -135,3 +135,15 @@ def test_a_stall_waits_for_room_and_not_in_a_loop(site: Site) -> None:
         before = calls(site)
         time.sleep(1)
         assert calls(site) <= before + 10
+
+
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("error", ["enomem", "eoverflow", "einval", "eio", "eperm"])
+def test_a_sendfile_that_fails_is_a_file_that_is_read(error: str, tmp_path: Path) -> None:
+    """Reading tells whether it is the file's fault."""
+    with serve("daphne", tmp_path, module="tests.faults.slow_disk") as site, site.unharmed():
+        url = site.put(f"{error}-file.bin", DATA)
+        with Connection(site.server) as client:
+            assert client.get(url).body == DATA
+            assert client.get(url, RANGE).body == DATA[1000:]
+        assert "cut off" not in site.server.log
