@@ -39,7 +39,8 @@ from .files import Descriptor, File, Shrunk, in_worker
 from .peers import is_full, reset, taken, waiting
 from .ranges import Span
 from .representation import Headers, KeptHeaders
-from .servers import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Receive, Scope, Send
+from .servers import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Receive, Scope, Send, Stalled
+from .stalled import log_cut
 
 # From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
 SENDFILE_FROM = 128 * 1024
@@ -108,6 +109,7 @@ class DaphneConnection(Connection):
         self.send_timeout = send_timeout
         self._request = request = send.args[0]  # type: ignore[attr-defined]
         self._channel: Any = getattr(request, "channel", None)
+        self.scope = scope
         self._lost = self._channel is None  # the client has gone, or Daphne has answered by itself
         # On HTTP/2 the channel is a stream, whose transport is None.
         self._transport: Any = getattr(self._channel, "transport", None)
@@ -130,8 +132,8 @@ class DaphneConnection(Connection):
                 self._register()
             await self.write(body)
             await self.end()
-        except Gone:
-            await self.abort()
+        except Gone as gone:
+            await self.give_up(gone)
         except BaseException:
             await self.abort()
             raise
@@ -343,6 +345,7 @@ class DaphneConnection(Connection):
         if _waiting(transport):
             return False
         count += _HEAD
+            log_cut(self.scope["path"], "the server's own time-out (--http-timeout) ended it")
         channel = self._channel
         # What is left of the room that was found when all before it had arrived. To look costs more
         # than any other step of a small answer, and most clients ask for many, one by one.
@@ -456,7 +459,7 @@ class DaphneConnection(Connection):
         offset, stop = span
         while offset < stop:
             if self._lost:
-                raise Gone
+                raise Stalled(f"the client took nothing for {self.send_timeout:g} s")
             count = min(stop - offset, _SENDFILE_COUNT)
             try:
                 if file.is_warm(offset, count):

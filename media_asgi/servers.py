@@ -7,12 +7,12 @@ server close the connection, as uvicorn, hypercorn and granian do.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import MethodType
 from typing import Any
 
-from . import pathsend, peers, stalled
+from . import pathsend, stalled
 from .files import File
 from .ranges import Span
 from .representation import Headers
@@ -33,16 +33,30 @@ NEVER_WAITS = 64 * 1024
 KERNEL_HOLDS = 6 * 1024 * 1024
 
 
+# A send that waits so long (seconds) waits for a client, and not just for its turn.
+_WAITS = 0.001
+
+# After a wait of so many seconds, or of such a share of send_timeout, messages are small: where no
+# transport is lent, nothing but the end of a whole message tells that the client takes any byte.
+_WAITS_LONG, _SHARE = 5, 1 / 12
+_SMALL = 16 * 1024
+
+
 class Gone(Exception):  # noqa: N818
     """The client is no longer there, or takes no byte any more: nothing is left to be sent."""
+
+
+class Stalled(Gone):
+    """It is there, and takes nothing; says for how long."""
 
 
 class Connection:
     """One response, on a server that speaks plain ASGI."""
 
-    _watch: "_Watch | None" = None
-    _ended = _left = _waited = False
+    _listener: "asyncio.Task[None] | None" = None
+    _ended = _left = False
     _written = 0
+    _longest = 0.0
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
@@ -54,33 +68,28 @@ class Connection:
         """All of a response that fits in one span."""
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
-        if len(body) <= NEVER_WAITS:
-            # As in _deliver, but suppress() takes time on the way of a hit.
-            try:
+        try:
+            if len(body) <= NEVER_WAITS:
                 await self.send(start)
                 await self.send(end)
-            except OSError:
-                pass
-            return
-        try:
-            await self._deliver(start)
-            await self._deliver(end)
-            self._watch_over()
-        except Gone:
+            else:
+                await self._deliver(start)
+                await self._deliver(end)
+        except Gone as gone:
+            await self.give_up(gone)
+        except OSError:
             pass
-        finally:
-            self.close()
 
     async def begin(self, status: int, headers: Headers) -> None:
         """The head of a response that is sent in several steps. ``close`` must follow."""
-        self._start_watch()
+        self._listener = asyncio.get_running_loop().create_task(self._listen())
         await self._deliver(_start(status, headers))
 
     async def write(self, data: bytes) -> None:
         """More of the body. Returns when the server wants the next. Raises ``Gone``."""
         self._written += len(data)
-        if not await self._deliver({"type": "http.response.body", "body": data, "more_body": True}):
-            await asyncio.sleep(0)  # others get their turn
+        await self._deliver({"type": "http.response.body", "body": data, "more_body": True})
+        await asyncio.sleep(0)  # others get their turn
 
     def span(self, size: int) -> int:
         """How much to write next, ``size`` bytes at most.
@@ -90,7 +99,9 @@ class Connection:
         client has taken more than the kernel holds for one that reads nothing, and once it was
         waited for.
         """
-        if self._written >= KERNEL_HOLDS and not self._waited:
+        if self._longest >= min(_WAITS_LONG, self.send_timeout * _SHARE):
+            return min(size, _SMALL)
+        if self._written >= KERNEL_HOLDS and self._longest < _WAITS:
             return size
         holds_many = "http.response.pathsend" in (self.scope.get("extensions") or ())
         return min(size, NEVER_WAITS // 4 if holds_many else NEVER_WAITS)
@@ -117,7 +128,6 @@ class Connection:
         elif whole and "http.response.pathsend" in extensions and (path := pathsend.lend(file.fd)):
             await self._deliver({"type": "http.response.pathsend", "path": path})
             self._ended = True
-            self._watch_over()
         else:
             return 0
         return len(span)
@@ -127,57 +137,139 @@ class Connection:
         if not self._ended:
             await self._deliver({"type": "http.response.body", "body": b""})
 
+    async def give_up(self, gone: Gone) -> None:
+        """Cut the connection, and log it if the client hasn't gone by itself."""
+        if isinstance(gone, Stalled):
+            stalled.log_cut(self.scope["path"], str(gone))
+        await self.abort()
+
     async def abort(self) -> None:
         """Cut the connection: the response can't be finished.
 
-        By its socket, where that is this response's alone. To return early, which is all that plain
-        ASGI has for it, would do for a client that reads; for one that doesn't, hypercorn and
-        granian wait until it does, even when they are asked to end.
+        Plain ASGI has only the early return for it, which follows. For a client that reads nothing
+        hypercorn and granian then wait until it does, though the file is closed.
         """
-        scope = self.scope
-        if not self._left and scope.get("http_version") in ("1.0", "1.1"):
-            # The end of the loop closes it anyway.
-            with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().run_in_executor(
-                    None, peers.cut, scope.get("client"), scope.get("server")
-                )
 
     def close(self) -> None:
         """Let go of everything. Always the last call."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self._listener is not None:
+            self._listener.cancel()
+            self._listener = None
 
-    async def _deliver(self, message: Message) -> bool:
-        """Send one message, and say whether that had to wait. Raises ``Gone``."""
-        if self._watch is not None and self._watch.left:
+    async def _deliver(self, message: Message) -> None:
+        """Send one message. Raises ``Gone``."""
+        if self._left:
             raise Gone
-        sending = _Noticed(self.send(message), self._start_watch)
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
         try:
-            await sending
-        except asyncio.CancelledError:
-            if self._watch is None or not self._watch.was_ours():
-                raise
-            raise Gone from None
-        except OSError as error:  # ASGI 2.4: the client has gone
+            async with asyncio.timeout(self.send_timeout) as deadline:
+                await self.send(message)
+        except OSError as error:  # ASGI 2.4: the client has gone; and TimeoutError is one, too
+            if deadline.expired():
+                raise Stalled(f"the server took nothing for {self.send_timeout:g} s") from None
             self._left = True
             raise Gone from error
-        finally:
-            if self._watch is not None:
-                self._watch.sent += 1
-                self._watch.waiting = False
-        self._waited = self._waited or sending.waited
-        return sending.waited
+        self._longest = max(self._longest, loop.time() - begin)
 
-    def _watch_over(self) -> None:
-        """Cut off a client that doesn't take what the server has been given."""
-        stalled.watch(self.scope.get("client"), self.scope.get("server"), self.send_timeout)
+    async def _listen(self) -> None:
+        """See that the client goes: not each server's ``send`` says so."""
+        try:
+            while (await self.receive())["type"] != "http.disconnect":
+                pass
+        except Exception:  # some servers say so that nobody is there any more
+            logger.debug("receive() failed", exc_info=True)
+        self._left = True
 
-    def _start_watch(self) -> None:
-        """Called where a message has to wait, and at the start of a response of several."""
-        if self._watch is None:
-            self._watch = _Watch(self)
-        self._watch.waiting = True
+
+class TransportConnection(Connection):
+    """One response, on a server that lends its asyncio transport: uvicorn, also under gunicorn.
+
+    Its ``send`` returns without a word when the client has gone, and the transport is closing then.
+    """
+
+    _watched: stalled.Watched | None = None
+    _waited = False
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        send_timeout: float,
+        transport: asyncio.Transport,
+    ) -> None:
+        super().__init__(scope, receive, send, send_timeout)
+        self._transport = transport
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        transport = self._transport
+        if transport.get_write_buffer_size():  # an earlier answer's, which this one waits behind
+            self._watch()
+        try:
+            await self.send(_start(status, headers))
+            await self.send({"type": "http.response.body", "body": body})
+        except OSError:
+            return
+        if transport.get_write_buffer_size() or stalled.is_tls(transport):
+            self._watch()
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        self._watched = self._watch(is_active=True)
+        await self._deliver(_start(status, headers))
+
+    def span(self, size: int) -> int:
+        if self._written >= KERNEL_HOLDS and not self._waited:
+            return size
+        return min(size, NEVER_WAITS)
+
+    async def abort(self) -> None:
+        self._transport.abort()
+        # uvicorn is told of it in the next turn, over TLS in the one after, and logs an error of
+        # whoever returns before that.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def close(self) -> None:
+        if self._watched is not None:
+            self._watched.is_active = False
+            self._watched = None
+
+    async def _deliver(self, message: Message) -> None:
+        transport = self._transport
+        if transport.is_closing():
+            raise Gone
+        try:
+            await self.send(message)
+        except OSError as error:
+            raise Gone from error
+        self._waited = self._waited or transport.get_write_buffer_size() > NEVER_WAITS
+        if self._watched is not None:
+            self._watched.written = self._written
+
+    def _watch(self, *, is_active: bool = False) -> stalled.Watched:
+        return stalled.watch(
+            self._transport, self.send_timeout, self.scope["path"], is_active=is_active
+        )
+
+
+def lent_transport(scope: Scope, send: Send) -> asyncio.Transport | None:
+    """The asyncio transport that ``send`` writes to, if it is this request's alone."""
+    if type(send) is not MethodType:
+        return None
+    transport = getattr(send.__self__, "transport", None)
+    kind = type(transport)
+    known = _transports.get(kind)
+    if known is None:
+        known = _transports[kind] = all(
+            callable(getattr(kind, name, None))
+            for name in ("abort", "get_extra_info", "get_write_buffer_size", "is_closing")
+        )
+    # A connection of HTTP/2 is others' as well.
+    return transport if known and scope.get("http_version") in ("1.0", "1.1") else None
+
+
+_transports: dict[type, bool] = {}
 
 
 def _breaks_zero_copy(send: Send) -> bool:
@@ -194,97 +286,3 @@ def _start(status: int, headers: Headers) -> Message:
     # Headers are kept from one response to the next, and whoever gets them may add to them. The
     # server adds Date: given another, it would send two.
     return {"type": "http.response.start", "status": status, "headers": [*headers]}
-
-
-class _Noticed:
-    """An awaitable that calls ``on_wait`` if it has to wait, which most never do."""
-
-    def __init__(self, awaitable: Awaitable[None], on_wait: Callable[[], None]) -> None:
-        self._awaitable = awaitable
-        self._on_wait = on_wait
-        self.waited = False
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        steps: Any = self._awaitable.__await__()
-        try:
-            step = next(steps)
-        except StopIteration:
-            return
-        self.waited = True
-        self._on_wait()
-        # As "yield from" does (PEP 380), from the second step on.
-        while True:
-            try:
-                yield step
-            except BaseException as error:
-                if not hasattr(steps, "throw"):
-                    raise
-                try:
-                    step = steps.throw(error)
-                except StopIteration:
-                    return
-            else:
-                try:
-                    step = next(steps)
-                except StopIteration:
-                    return
-
-
-class _Watch:
-    """Sees that the client goes, or takes nothing, while a response waits for it."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.left = False
-        self.sent = 0  # messages that the server took
-        self.waiting = False  # is one of them waiting for the client?
-        self._connection = connection
-        self._cancelled = False
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._listener = self._loop.create_task(self._listen())
-        self._looking: asyncio.Future[int | None] | None = None
-        self._progress: object = None
-        self._since = self._loop.time()
-        self._interval = connection.send_timeout / 4
-        self._timer = self._loop.call_later(self._interval, self._tick)
-
-    def was_ours(self) -> bool:
-        """Is the cancellation that just arrived our own, and no one else's besides?"""
-        return self._cancelled and self._task is not None and self._task.uncancel() == 0
-
-    def close(self) -> None:
-        self._timer.cancel()
-        self._listener.cancel()
-        if self._looking is not None:
-            self._looking.cancel()
-
-    async def _listen(self) -> None:
-        try:
-            while (await self._connection.receive())["type"] != "http.disconnect":
-                pass
-        except Exception:  # some servers say so that nobody is there any more
-            logger.debug("receive() failed", exc_info=True)
-        self.left = True
-
-    def _tick(self) -> None:
-        """Every quarter of the timeout: has the client taken anything?"""
-        self._timer = self._loop.call_later(self._interval, self._tick)
-        if self._looking is None or self._looking.done():
-            scope = self._connection.scope
-            self._looking = self._loop.run_in_executor(
-                None, peers.progress, scope.get("client"), scope.get("server")
-            )
-            self._looking.add_done_callback(self._looked)
-
-    def _looked(self, looking: "asyncio.Future[int | None]") -> None:
-        if looking.cancelled():
-            return
-        progress = (self.sent, looking.result() if looking.exception() is None else None)
-        now = self._loop.time()
-        if progress != self._progress or not self.waiting:
-            self._progress = progress
-            self._since = now
-        elif now - self._since >= self._connection.send_timeout and not self._cancelled:
-            self._cancelled = True
-            if self._task is not None:
-                self._task.cancel()

@@ -14,7 +14,15 @@ from . import daphne
 from .files import File, Shrunk
 from .ranges import Span
 from .response import Response
-from .servers import Connection, Gone, Receive, Scope, Send
+from .servers import (
+    Connection,
+    Gone,
+    Receive,
+    Scope,
+    Send,
+    TransportConnection,
+    lent_transport,
+)
 
 logger = logging.getLogger("media_asgi")
 
@@ -26,6 +34,8 @@ def connect(scope: Scope, receive: Receive, send: Send, send_timeout: float) -> 
     """The connection that ``send`` belongs to, with whatever this server offers."""
     if type(send) is partial and len(send.args) == 1 and daphne.is_request(send.args[0]):
         return daphne.DaphneConnection(scope, receive, send, send_timeout)
+    if (transport := lent_transport(scope, send)) is not None:
+        return TransportConnection(scope, receive, send, send_timeout, transport)
     if (server := sys.modules.get("daphne.server")) is not None:
         _warn_if_wrapped(server)
     return Connection(scope, receive, send, send_timeout)
@@ -113,11 +123,11 @@ async def _stream(
             else:
                 await connection.write(part)
         await connection.end()
-    except Gone:
-        await connection.abort()
+    except Gone as gone:
+        await connection.give_up(gone)
     except (Shrunk, OSError) as error:
         # After the start nothing can be said any more: the client sees that bytes are missing.
-        logger.error("%r can't be sent to its end: %s", path, error)
+        logger.error("%r cut off: %s", path, error)
         await connection.abort()
     except BaseException:
         await connection.abort()

@@ -90,6 +90,7 @@ def test_each_phase(site: Site) -> None:
                     client = Connection(site.server, rcvbuf=64 * KIB)
                     phase(client, url, headers)
                     leave(client)
+    assert f"{url!r} cut off" not in site.server.log  # they went by themselves
 
 
 @pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])

@@ -13,7 +13,6 @@ import pytest
 from ..client import Connection, Response, Truncated, head
 from .support import (
     DAPHNES,
-    FOUR,
     GIB,
     KIB,
     MIB,
@@ -42,43 +41,96 @@ def sockets(site: Site) -> int:
     return sum(target.startswith("socket:") for target in site.server.descriptors())
 
 
-@pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
-@on(
+LEND = (
     "daphne",
+    "daphne-tls",
+    "daphne-unix",
     "uvicorn",
-    slow=(
-        "hypercorn",
-        "granian",
-        "daphne-tls",
-        "daphne-unix",
-        "uvicorn-h11",
-        "uvicorn-tls",
-        "hypercorn-tls",
-        "granian-tls",
-    ),
+    "uvicorn-h11",
+    "uvicorn-tls",
+    "uvicorn-unix",
 )
+
+
+@pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
+@on("daphne", "uvicorn", slow=LEND[1:3] + LEND[4:])
 def test_who_takes_nothing_is_cut_off(site: Site, headers: list[tuple[str, str]]) -> None:
     data = pattern(BIG)
     url = impatient(site.put("big.bin", data))
     with site.unharmed():
         time.sleep(0.3)  # what was closed last is gone
         before = sockets(site)
+        lines = site.server.log.count(f"{url!r} cut off: the client took nothing for 2 s")
         begin = time.monotonic()
         with stalled(site, url, 3, headers) as clients:
             time.sleep(1.5)
             assert sockets(site) >= before + 3
-            site.wait(lambda: sockets(site) <= before, 8)
+            site.wait(lambda: sockets(site) <= before, 20)
             assert time.monotonic() - begin >= 1.9
             for client in clients:
                 got, is_whole = read(client, client.head())
                 assert not is_whole
                 assert data[10 if headers else 0 :].startswith(got)
-        # Under granian the file was lent to be opened by name, and comes back later.
-        site.wait(lambda: not any(name.endswith("big.bin") for name in site.open_files()), 15)
+        assert not any(name.endswith("big.bin") for name in site.open_files())
+        lines = site.server.log.count(f"{url!r} cut off: the client took nothing for 2 s") - lines
+        assert lines == 3
 
 
 @pytest.mark.slow
-@on(*FOUR, "daphne-tls", "daphne-unix", "uvicorn-h11")
+@on("hypercorn", "granian", "hypercorn-tls", "granian-tls")
+def test_where_no_transport_is_lent_a_stalled_download_ends_and_its_connection_stays(
+    site: Site,
+) -> None:
+    """Its file is closed and its task has ended; the client learns it when it reads on."""
+    data = pattern(BIG)
+    url = impatient(site.put("big.bin", data))
+    with site.unharmed(timeout=40):
+        with stalled(site, url, 3, [("Range", "bytes=10-")]) as clients:
+            line = f"{url!r} cut off: the server took nothing for 2 s"
+            site.wait(lambda: site.server.log.count(line) >= 3, 20)
+            site.wait(lambda: not any("big.bin" in name for name in site.open_files()), 20)
+            for client in clients:
+                got, is_whole = read(client, client.head())
+                assert not is_whole
+                assert data[10:].startswith(got)
+
+
+FORGED = {
+    "a bystander's address": lambda port: f"127.0.0.1:{port}",
+    "its own address": lambda port: "203.0.113.9",
+    "no address": lambda port: "unknown",
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+@pytest.mark.xdist_group("others")
+def test_a_stalled_client_is_cut_off_alone_whatever_address_it_tells(
+    forged: str, tmp_path: Path
+) -> None:
+    """uvicorn takes the client's address, port included, from the header of a proxy it trusts."""
+    data = pattern(BIG)
+    options = ["--proxy-headers", "--forwarded-allow-ips", "*"]
+    with serve("uvicorn", tmp_path, options=options) as site:
+        url = site.put("big.bin", data)
+        with site.unharmed(), Connection(site.server, rcvbuf=64 * KIB) as bystander:
+            bystander.request(url)
+            response = bystander.head()
+            got = some(bystander, response, KIB)
+            told = FORGED[forged](bystander.socket.getsockname()[1])
+            with stalled(site, impatient(url), 3, [("X-Forwarded-For", told)]) as clients:
+                line = f"{impatient(url)!r} cut off"
+                site.wait(lambda: site.server.log.count(line) == 3, 20)
+                for client in clients:
+                    assert not read(client, client.head())[1]
+            response.headers = [("content-length", str(len(data) - len(got)))]
+            rest, is_whole = read(bystander, response)
+            assert is_whole
+            assert got + rest == data
+        assert f"{url!r} cut off" not in site.server.log
+
+
+@pytest.mark.slow
+@on(*LEND)
 def test_who_takes_nothing_of_small_files_is_cut_off(site: Site) -> None:
     """The answer's one message is in the server's own buffer, and its task has long ended.
 
