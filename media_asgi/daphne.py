@@ -19,7 +19,9 @@ Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
 - ``request.responseHeaders`` is written out by the first ``write()``. What is in it before that is
   Twisted's own "Connection: close".
 - An exception after the response has started hangs the client, and stops Daphne's own reaper.
-- ``--http-timeout`` calls ``finish()`` from outside, in the middle of a response.
+- ``--http-timeout`` calls ``finish()`` from outside, in the middle of a response, when so many
+  seconds have gone since ``request.request_start``, however many bytes flow meanwhile. It is looked
+  at every two seconds.
 - ``request.channel`` is ``None`` after a loss, and no attribute at all after ``finish()``.
 """
 
@@ -103,13 +105,15 @@ class DaphneConnection(Connection):
     _sent = 0  # bytes of the body, without those of sendfile
     _wake: asyncio.Future[None] | None = None
     _peer: Descriptor | None = None
+    _limit: float | None = None  # --http-timeout
+    _begun = 0.0  # when Daphne got the request
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
+        self.scope = scope
         self.send = send
         self.send_timeout = send_timeout
         self._request = request = send.args[0]  # type: ignore[attr-defined]
         self._channel: Any = getattr(request, "channel", None)
-        self.scope = scope
         self._lost = self._channel is None  # the client has gone, or Daphne has answered by itself
         # On HTTP/2 the channel is a stream, whose transport is None.
         self._transport: Any = getattr(self._channel, "transport", None)
@@ -127,6 +131,7 @@ class DaphneConnection(Connection):
             await send({"type": "http.response.body", "body": body})
             return
         self._channel._media_asgi_room = 0
+        self._watch_clock()
         try:
             if not self._plain:
                 self._register()
@@ -168,6 +173,7 @@ class DaphneConnection(Connection):
             raise Gone
         self._channel._media_asgi_room = 0
         self._register()
+        self._watch_clock()
         await self.send(
             {"type": "http.response.start", "status": status, "headers": [*headers, _now()]}
         )
@@ -190,6 +196,7 @@ class DaphneConnection(Connection):
         self._sent += len(data)
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
         await self._drain()
+        self._restart_clock()
 
     def span(self, size: int) -> int:
         # Each one is waited for until it has left; meanwhile TLS has it twice, encrypted and not.
@@ -223,6 +230,8 @@ class DaphneConnection(Connection):
                 self._leave()
         self._ending = True
         self._unregister()
+        if self._limit:
+            self._request.request_start = self._begun  # the access log tells how long it took
         await self.send({"type": "http.response.body", "body": b""})
 
     async def abort(self) -> None:
@@ -282,6 +291,17 @@ class DaphneConnection(Connection):
             _innermost(self._transport).getHandle().shutdown(SHUT_WR)
         self._transport.loseConnection()
 
+    # --http-timeout: it counts the time in which the client takes nothing.
+
+    def _watch_clock(self) -> None:
+        request = self._request
+        self._limit = getattr(getattr(request, "server", None), "http_timeout", None)
+        self._begun = getattr(request, "request_start", 0.0)
+
+    def _restart_clock(self) -> None:
+        if self._limit:
+            self._request.request_start = time.time()
+
     # IPushProducer
 
     def pauseProducing(self) -> None:  # noqa: N802
@@ -325,6 +345,7 @@ class DaphneConnection(Connection):
         if self._written:
             self._leave()
         else:
+            log_cut(self.scope["path"], "the server's own time-out (--http-timeout) ended it")
             self._cut()
         self._awake()
 
@@ -345,7 +366,6 @@ class DaphneConnection(Connection):
         if _waiting(transport):
             return False
         count += _HEAD
-            log_cut(self.scope["path"], "the server's own time-out (--http-timeout) ended it")
         channel = self._channel
         # What is left of the room that was found when all before it had arrived. To look costs more
         # than any other step of a small answer, and most clients ask for many, one by one.
@@ -417,7 +437,7 @@ class DaphneConnection(Connection):
         while not ready():
             if self._lost:
                 raise Gone
-            pause = self.send_timeout / 8
+            pause = min(self.send_timeout, self._limit or self.send_timeout) / 8
             if longest is not None:
                 looks += 1
                 quick = 0.0 if looks <= _TURNS else max((now - since) * _SHARE, 0.001)
@@ -432,8 +452,9 @@ class DaphneConnection(Connection):
             now = loop.time()
             if (current := self._progress()) != progress:
                 progress, since, looks = current, now, 0
+                self._restart_clock()
             elif now - since >= self.send_timeout:
-                raise Gone
+                raise Stalled(f"the client took nothing for {self.send_timeout:g} s")
         if self._lost:
             raise Gone
 
@@ -459,7 +480,7 @@ class DaphneConnection(Connection):
         offset, stop = span
         while offset < stop:
             if self._lost:
-                raise Stalled(f"the client took nothing for {self.send_timeout:g} s")
+                raise Gone
             count = min(stop - offset, _SENDFILE_COUNT)
             try:
                 if file.is_warm(offset, count):
@@ -486,6 +507,7 @@ class DaphneConnection(Connection):
             offset += sent
             # What Daphne's access log tells.
             self._request.sentLength += sent
+            self._restart_clock()
             await asyncio.sleep(0)  # others get their turn
         return offset - span.start
 

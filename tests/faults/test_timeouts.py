@@ -307,6 +307,37 @@ def everything(client: Connection) -> tuple[bytes, bool]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("kind", ["daphne", "daphne-tls"])
+@pytest.mark.parametrize(("range_", "start"), [("", 0), ("bytes=10-", 10)], ids=["whole", "range"])
+def test_http_timeout_does_not_count_while_the_client_takes_bytes(
+    kind: str, range_: str, start: int, tmp_path: Path
+) -> None:
+    data = pattern(8 * MIB)
+    with serve(kind, tmp_path, options=["--http-timeout", "2"]) as site, site.unharmed():
+        with Remote(site.server, rcvbuf=8 * KIB) as client:
+            client.request(site.put("slow.bin", data), [("Range", range_)] if range_ else [])
+            response = client.head()
+            got = slowly(client, response, 7)
+            response.headers = [("content-length", str(len(data) - start - len(got)))]
+            rest, is_whole = read(client, response, size=64 * KIB)
+            assert is_whole
+            assert got + rest == data[start:]
+        assert "timed out" not in site.server.log
+
+
+@pytest.mark.parametrize("kind", ["daphne", pytest.param("daphne-tls", marks=pytest.mark.slow)])
+@pytest.mark.xdist_group("others")
+def test_http_timeout_still_ends_a_stalled_client(kind: str, tmp_path: Path) -> None:
+    with serve(kind, tmp_path, options=["--http-timeout", "1"]) as site, site.unharmed():
+        url = site.put("big.bin", pattern(BIG))
+        with stalled(site, url, 3):
+            line = f"{url!r} cut off: the server's own time-out (--http-timeout) ended it"
+            site.wait(lambda: site.server.log.count(line) == 3, 20)
+            site.wait(lambda: not any("big.bin" in name for name in site.open_files()), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
 def test_http_timeout_of_a_peer(tmp_path: Path) -> None:
     """There the next response's head stands where the rest of the first should be."""
     with serve(
