@@ -25,6 +25,12 @@ CONDITIONAL = frozenset(
 )
 
 
+# nginx takes up to 1 GiB of an answer ahead of its client (proxy_max_temp_file_size), and then no
+# byte until the client has taken that, which we take for a stall. Of a larger body, it is told not
+# to take any ahead.
+_UNBUFFERED = 512 * 1024 * 1024
+
+
 class Response(NamedTuple):
     status: int
     headers: Headers
@@ -91,6 +97,9 @@ def _of_any_answer(extra: Headers, but: bytes = b"") -> Headers:
 
 
 def _headers(current: Representation, content_type: bytes, length: int) -> Headers:
+    extra = current.extra
+    if length > _UNBUFFERED and not any(name == b"x-accel-buffering" for name, _ in extra):
+        extra = [*extra, (b"x-accel-buffering", b"no")]
     return [
         (b"content-type", content_type),
         (b"content-length", b"%d" % length),
@@ -98,7 +107,7 @@ def _headers(current: Representation, content_type: bytes, length: int) -> Heade
         (b"last-modified", current.last_modified),
         (b"accept-ranges", b"bytes"),
         (b"cache-control", current.cache_control),
-        *current.extra,
+        *extra,
     ]
 
 

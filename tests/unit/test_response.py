@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -70,6 +71,40 @@ def test_200(method: str) -> None:
     assert (response.status, dict(response.headers)) == (200, OF_A_FILE)
     assert body_of(response) == (CONTENT if method == "GET" else b"")
     assert whole(representation()).headers == response.headers
+
+
+HALF_A_GIB = 512 << 20
+
+
+@pytest.mark.parametrize(
+    ("size", "range_", "is_unbuffered"),
+    [
+        (100, None, False),
+        (HALF_A_GIB, None, False),
+        (HALF_A_GIB + 1, None, True),
+        (HALF_A_GIB + 2, b"bytes=1-", True),
+        (HALF_A_GIB + 2, b"bytes=2-", False),
+        (2 * HALF_A_GIB, b"bytes=0-9", False),
+        (4 * HALF_A_GIB, b"bytes=0-9,100-", True),
+        (4 * HALF_A_GIB, b"bytes=0-9,20-29", False),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_body_above_512_mib_is_not_to_be_buffered_by_nginx(
+    method: str, size: int, range_: bytes | None, is_unbuffered: bool
+) -> None:
+    if range_ is not None and method == "HEAD":
+        return
+    fields = {} if range_ is None else {b"range": range_}
+    response = decide(method, fields, representation(size=size), lambda: BOUNDARY)
+    assert ((b"x-accel-buffering", b"no") in response.headers) == is_unbuffered
+
+
+def test_a_location_may_say_otherwise_of_buffering() -> None:
+    own = (b"x-accel-buffering", b"yes")
+    current = dataclasses.replace(representation(size=2 * HALF_A_GIB), extra=[own])
+    headers = whole(current).headers
+    assert [pair for pair in headers if pair[0] == own[0]] == [own]
 
 
 def test_206() -> None:
