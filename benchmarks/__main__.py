@@ -7,12 +7,12 @@ from pathlib import Path
 from types import ModuleType
 
 import benchmarks
-from benchmarks import asgi, compare, growth, http, soak, stalled, targets
+from benchmarks import asgi, compare, crowd, growth, http, soak, stalled, targets
 from benchmarks.report import console
 
 PARTS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (asgi, http, growth, stalled, soak, targets, compare)
+    for module in (asgi, http, growth, stalled, crowd, soak, targets, compare)
 }
 
 

@@ -1,13 +1,16 @@
 """Minutes of mixed traffic against one server: memory, descriptors and threads over time.
 
-All at once: small files, large ones, ranges, 304s, 404s and the application's own page; readers
-that are slow, clients that stall on 1 GiB and some that go away in the middle. Whatever is read
-is compared with the file, byte by byte. Every second the server's memory, descriptors and threads
-are noted; when the clients have gone, it must hold as many descriptors as before they came.
+All at once: small files, large ones, one range and several, 304s, 404s, 412s, 416s and the
+application's own page, files that it hands over and signed ones; readers that are slow, clients
+that stall on 1 GiB, on the whole or on several ranges, and some that go away in the middle.
+Whatever is read is compared with the file, byte by byte. Every second the server's memory,
+descriptors and threads are noted; when the clients have gone, it must hold as many descriptors as
+before they came.
 """
 
 import contextlib
 import http.client
+import os
 import random
 import socket
 import struct
@@ -101,6 +104,47 @@ class Client:
         expected = self.files.content(case)[first : last + 1]
         self.compare(self.ask(case, range=f"bytes={first}-{last}"), 206, expected)
 
+    def several(self) -> None:
+        """Two ranges, each large enough for sendfile, and a small one."""
+        case = CASES["10MiB"]
+        content = self.files.content(case)
+        first = random.randrange(2 * MIB)
+        spans = [(first, first + 200_000), (4 * MIB, 4 * MIB + 300_000), (9 * MIB, 9 * MIB + 9)]
+        asked = ",".join(f"{start}-{stop - 1}" for start, stop in spans)
+        response = self.ask(case, range=f"bytes={asked}")
+        assert response.status == 206, f"{response.status} instead of 206"
+        body = response.read()
+        for start, stop in spans:
+            part = body.partition(b"bytes %d-%d/%d" % (start, stop - 1, case.length))[2]
+            data = part.partition(b"\r\n\r\n")[2][: stop - start]
+            assert data == content[start:stop], f"wrong bytes from {start} on"
+        self.tally.answers += 1
+        self.tally.bytes += len(body)
+
+    def refused(self) -> None:
+        case = CASES["10MiB"]
+        for status, headers in (
+            (412, {"if-match": '"other"'}),
+            (416, {"range": f"bytes={case.length}-"}),
+        ):
+            response = self.ask(case, **headers)
+            response.read()
+            assert response.status == status, f"{response.status} instead of {status}"
+            self.tally.answers += 1
+
+    def private(self) -> None:
+        """Handed over and signed, whole and a range."""
+        case = CASES[random.choice(["16KiB", "10MiB"])]
+        name = case.path.removeprefix("/media/")
+        self.connection.request("GET", f"/sign/{name}")
+        signed = self.connection.getresponse().read().decode("ascii")
+        content = self.files.content(case)
+        for url in (f"/hand-over/{name}", signed):
+            self.connection.request("GET", url)
+            self.compare(self.connection.getresponse(), 200, content)
+            self.connection.request("GET", url, headers={"range": "bytes=1000-"})
+            self.compare(self.connection.getresponse(), 206, content[1000:])
+
     def unchanged(self) -> None:
         response = self.ask(CASES["16KiB"])
         etag = response.headers["etag"]
@@ -113,20 +157,20 @@ class Client:
         response.read()
         self.tally.answers += 1
 
-    def raw(self, path: str, receive_buffer: int = 0) -> socket.socket:
+    def raw(self, path: str, receive_buffer: int = 0, headers: str = "") -> socket.socket:
         """A connection of its own that has asked and read nothing yet."""
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.settimeout(30)
         client.connect((HOST, self.port))
-        client.sendall(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{headers}\r\n".encode())
         return client
 
     def aborted(self) -> None:
         """Go away before the head, in the first bytes, or in the middle; half of them rudely."""
         case = CASES[random.choice(["1KiB", "10MiB", "100MiB"])]
-        with self.raw(case.path) as client:
+        with self.raw(case.path, headers=random.choice(["", _SEVERAL])) as client:
             left = min(random.choice([0, 1, 64 * KIB, 20 * MIB]), random.randrange(case.length))
             while left > 0 and (data := client.recv(min(left, 256 * KIB))):
                 left -= len(data)
@@ -136,7 +180,7 @@ class Client:
         self.tally.answers += 1
 
     def stalled(self) -> None:
-        with self.raw("/media/sparse.jpg"):
+        with self.raw("/media/sparse.jpg", headers=random.choice(["", _SEVERAL])):
             self.end.wait(random.uniform(5, 20))
         self.tally.answers += 1
 
@@ -160,10 +204,16 @@ class Client:
         self.tally.bytes += seen
 
 
+# Large enough that a client that reads nothing stalls the server.
+_SEVERAL = "Range: bytes=0-9999999,20000000-39999999,50000000-69999999\r\n"
+
 TRAFFIC: tuple[tuple[str, int, Callable[[Client], None]], ...] = (
     ("small files", 4, Client.small),
     ("large files", 2, Client.large),
     ("ranges", 2, Client.part),
+    ("several ranges", 2, Client.several),
+    ("412 and 416", 1, Client.refused),
+    ("handed over and signed", 2, Client.private),
     ("304", 1, Client.unchanged),
     ("404", 1, Client.missing),
     ("the application’s page", 1, Client.page),
@@ -196,6 +246,7 @@ def run(arguments: Namespace) -> bool:
         for name in ("1KiB", "16KiB", "100KiB", "1MiB", "10MiB", "100MiB"):
             files.need(name)
         files.sparse()
+        os.environ["MEDIA_BENCHMARK_PRIVATE"] = "1"  # for the server
         running = stack.enter_context(serving(arguments.server, arguments.contender, files.root))
         for name in ("1KiB", "10MiB", "page"):  # whatever is made once is there before
             load.verified(running.port, CASES[name], files)
@@ -205,6 +256,8 @@ def run(arguments: Namespace) -> bool:
         end = threading.Event()
         threads = []
         for kind, clients, visit in TRAFFIC:
+            if visit is Client.private and arguments.contender != "package":
+                continue
             tally = Tally(kind, clients)
             tallies.append(tally)
             for _ in range(clients):
