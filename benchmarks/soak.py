@@ -250,6 +250,8 @@ def run(arguments: Namespace) -> bool:
         running = stack.enter_context(serving(arguments.server, arguments.contender, files.root))
         for name in ("1KiB", "10MiB", "page"):  # whatever is made once is there before
             load.verified(running.port, CASES[name], files)
+        if arguments.contender == "package":  # each location's folder stays open
+            Client(running, files, Tally("", 0), threading.Event()).private()
         running.processes.settle()
         begin = time.monotonic()
         before = sample(running, begin)

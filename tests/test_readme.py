@@ -286,11 +286,12 @@ EVENTS = [
         "hands over a file that can't be served",
         ["%r: the application hands over %r beneath %s, which can't be served: %r"],
     ),
+    ("WARNING", "cut off: the client took nothing", ["%r cut off: %s"]),
     ("WARNING", "something has wrapped", ["Something has wrapped Daphne's send()"]),
     (
         "ERROR",
         "can't be read",
-        ["%r can't be read: %s", "%r can't be sent to its end: %s"],
+        ["%r can't be read: %s", "%r cut off: %s"],
     ),
     ("ERROR", "a callable of a location's failed", ["%r: no answer could be made"]),
     (

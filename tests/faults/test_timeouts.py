@@ -188,15 +188,7 @@ def slowly(client: Connection, response: Response, seconds: float) -> bytes:
 @pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
 @on(
     "daphne",
-    slow=(
-        "uvicorn",
-        "hypercorn",
-        "granian",
-        "daphne-tls",
-        "uvicorn-tls",
-        "hypercorn-tls",
-        "granian-tls",
-    ),
+    slow=("uvicorn", "uvicorn-h11", "daphne-tls", "uvicorn-tls"),
 )
 def test_who_takes_little_is_not(site: Site, headers: list[tuple[str, str]]) -> None:
     """A few KiB, for three times as long as one may take nothing."""
