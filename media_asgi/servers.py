@@ -32,7 +32,6 @@ NEVER_WAITS = 64 * 1024
 # More than the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
 KERNEL_HOLDS = 6 * 1024 * 1024
 
-
 # A send that waits so long (seconds) waits for a client, and not just for its turn.
 _WAITS = 0.001
 
@@ -73,8 +72,8 @@ class Connection:
                 await self.send(start)
                 await self.send(end)
             else:
-                await self._deliver(start)
-                await self._deliver(end)
+                await self._deliver(start, self.send_timeout)
+                await self._deliver(end, self.send_timeout)
         except Gone as gone:
             await self.give_up(gone)
         except OSError:
@@ -83,12 +82,13 @@ class Connection:
     async def begin(self, status: int, headers: Headers) -> None:
         """The head of a response that is sent in several steps. ``close`` must follow."""
         self._listener = asyncio.get_running_loop().create_task(self._listen())
-        await self._deliver(_start(status, headers))
+        await self._deliver(_start(status, headers), self.send_timeout)
 
     async def write(self, data: bytes) -> None:
         """More of the body. Returns when the server wants the next. Raises ``Gone``."""
         self._written += len(data)
-        await self._deliver({"type": "http.response.body", "body": data, "more_body": True})
+        message = {"type": "http.response.body", "body": data, "more_body": True}
+        await self._deliver(message, self.send_timeout)
         await asyncio.sleep(0)  # others get their turn
 
     def span(self, size: int) -> int:
@@ -116,6 +116,7 @@ class Connection:
         if _breaks_zero_copy(self.send):
             return 0
         if "http.response.zerocopysend" in extensions:
+            # Such a send lasts as long as the file, whatever the client's pace.
             await self._deliver(
                 {
                     "type": "http.response.zerocopysend",
@@ -123,10 +124,11 @@ class Connection:
                     "offset": span.start,
                     "count": len(span),
                     "more_body": True,
-                }
+                },
+                None,
             )
         elif whole and "http.response.pathsend" in extensions and (path := pathsend.lend(file.fd)):
-            await self._deliver({"type": "http.response.pathsend", "path": path})
+            await self._deliver({"type": "http.response.pathsend", "path": path}, None)
             self._ended = True
         else:
             return 0
@@ -135,7 +137,7 @@ class Connection:
     async def end(self) -> None:
         """The end of a response whose every byte was written."""
         if not self._ended:
-            await self._deliver({"type": "http.response.body", "body": b""})
+            await self._deliver({"type": "http.response.body", "body": b""}, self.send_timeout)
 
     async def give_up(self, gone: Gone) -> None:
         """Cut the connection, and log it if the client hasn't gone by itself."""
@@ -156,18 +158,18 @@ class Connection:
             self._listener.cancel()
             self._listener = None
 
-    async def _deliver(self, message: Message) -> None:
-        """Send one message. Raises ``Gone``."""
+    async def _deliver(self, message: Message, timeout: float | None) -> None:
+        """Send one message, which may take so long. Raises ``Gone``."""
         if self._left:
             raise Gone
         loop = asyncio.get_running_loop()
         begin = loop.time()
         try:
-            async with asyncio.timeout(self.send_timeout) as deadline:
+            async with asyncio.timeout(timeout) as deadline:
                 await self.send(message)
         except OSError as error:  # ASGI 2.4: the client has gone; and TimeoutError is one, too
             if deadline.expired():
-                raise Stalled(f"the server took nothing for {self.send_timeout:g} s") from None
+                raise Stalled(f"the server took nothing for {timeout:g} s") from None
             self._left = True
             raise Gone from error
         self._longest = max(self._longest, loop.time() - begin)
@@ -204,19 +206,20 @@ class TransportConnection(Connection):
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         transport = self._transport
-        if transport.get_write_buffer_size():  # an earlier answer's, which this one waits behind
+        has_hidden = stalled.is_tls(transport)
+        if has_hidden or transport.get_write_buffer_size():  # this one may wait behind another
             self._watch()
         try:
             await self.send(_start(status, headers))
             await self.send({"type": "http.response.body", "body": body})
         except OSError:
             return
-        if transport.get_write_buffer_size() or stalled.is_tls(transport):
+        if has_hidden or transport.get_write_buffer_size():
             self._watch()
 
     async def begin(self, status: int, headers: Headers) -> None:
         self._watched = self._watch(is_active=True)
-        await self._deliver(_start(status, headers))
+        await self._deliver(_start(status, headers), None)
 
     def span(self, size: int) -> int:
         if self._written >= KERNEL_HOLDS and not self._waited:
@@ -235,7 +238,7 @@ class TransportConnection(Connection):
             self._watched.is_active = False
             self._watched = None
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: Message, timeout: float | None) -> None:
         transport = self._transport
         if transport.is_closing():
             raise Gone
@@ -243,7 +246,8 @@ class TransportConnection(Connection):
             await self.send(message)
         except OSError as error:
             raise Gone from error
-        self._waited = self._waited or transport.get_write_buffer_size() > NEVER_WAITS
+        if not self._waited and not transport.is_closing():
+            self._waited = transport.get_write_buffer_size() > NEVER_WAITS
         if self._watched is not None:
             self._watched.written = self._written
 

@@ -59,7 +59,7 @@ class _Watch:
         for transport, client in list(self._clients.items()):
             try:
                 is_over = self._is_over(transport, client, now)
-            except (OSError, ValueError):  # closed meanwhile
+            except (OSError, ValueError, AttributeError, RuntimeError):  # closed meanwhile
                 is_over = True
             if is_over:
                 del self._clients[transport]

@@ -1,0 +1,152 @@
+"""A server that lends no transport: each message has its time; and what counts as lent."""
+
+import asyncio
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media_asgi import Location, MediaMiddleware, servers, transfer
+
+from .support import asked, opened_files
+
+SIZE = 3 << 20
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> MediaMiddleware:
+    (tmp_path / "a.bin").write_bytes(bytes(SIZE))
+    return MediaMiddleware(_nothing, Location(url="/media/", root=tmp_path), send_timeout=0.3)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("not asked")
+
+
+class Slow:
+    """A server whose sends wait, from one message on."""
+
+    def __init__(self, *waits: float) -> None:
+        self.waits = waits
+        self.sizes: list[int] = []
+
+    async def send(self, message: Any) -> None:
+        number = len(self.sizes)
+        self.sizes.append(len(message.get("body", b"")))
+        if number < len(self.waits):
+            await asyncio.sleep(self.waits[number])
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+def scope() -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": "/media/a.bin", "headers": []}
+
+
+def test_a_message_that_nobody_takes_ends_the_response(
+    served: MediaMiddleware, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Slow(0, 0, 0, 60)
+    asyncio.run(served(scope(), never, server.send))
+    assert len(server.sizes) == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        "'/media/a.bin' cut off: the server took nothing for 0.3 s"
+    ]
+    assert opened_files(tmp_path) == []
+
+
+def test_messages_are_small_once_one_has_waited(served: MediaMiddleware) -> None:
+    server = Slow(0, 0, 0.1)
+    asyncio.run(served(scope(), never, server.send))
+    assert sum(server.sizes) == SIZE
+    assert set(server.sizes[1:3]) == {64 << 10}
+    assert set(server.sizes[3:-1]) == {16 << 10}
+
+
+def test_a_time_out_of_the_servers_own_is_a_client_that_has_gone(
+    served: MediaMiddleware, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise TimeoutError
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(served(scope(), never, send))
+    assert not caplog.records
+
+
+def test_who_cancels_the_request_is_heard(served: MediaMiddleware, tmp_path: Path) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(served(scope(), never, Slow(0, 60).send))  # type: ignore[arg-type]
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert opened_files(tmp_path) == []
+
+
+def test_a_file_that_the_server_sends_by_itself_takes_its_time(
+    served: MediaMiddleware, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        sent = []
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+            if message["type"] == "http.response.zerocopysend":
+                await asyncio.sleep(0.6)
+
+        extensions: dict[str, Any] = {"http.response.zerocopysend": {}}
+        await served(scope() | {"extensions": extensions}, never, send)
+        assert sent[-2:] == ["http.response.zerocopysend", "http.response.body"]
+
+    asyncio.run(main())
+    assert not caplog.records
+
+
+# What is a lent transport -------------------------------------------------------------------------
+
+
+class Owner:
+    def __init__(self, transport: object) -> None:
+        self.transport = transport
+
+    async def send(self, message: Any) -> None: ...
+
+
+def kind(send: Any, **more: Any) -> type:
+    own: Any = {"type": "http", "http_version": "1.1", "path": "/"} | more
+    return type(transfer.connect(own, never, send, 60))
+
+
+def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
+    transport = asyncio.Transport()
+    lent = Owner(transport).send
+    assert kind(lent) is servers.TransportConnection
+
+    async def wrapped(message: Any) -> None:
+        await lent(message)
+
+    for other in (
+        wrapped,
+        functools.partial(lent),
+        Owner(None).send,
+        Owner(object()).send,
+        Owner(asyncio.ReadTransport()).send,
+        Slow().send,
+    ):
+        assert kind(other) is servers.Connection
+    assert kind(lent, http_version="2") is servers.Connection
+
+
+def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> None:
+    for client in (None, ("127.0.0.1", 80), ["::1", 5], ("site.test", "port"), 7):
+        for server in (None, ("127.0.0.1", 80), ("/run/socket", None), 7):
+            answer = asyncio.run(asked(served, "/media/a.bin", client=client, server=server))
+            assert answer.body == bytes(SIZE)
