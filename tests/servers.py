@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from .programs import unprivileged
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -306,11 +308,8 @@ class Server:
 
 
 def _limits(nofile: int | None) -> list[str]:
-    """What goes before the server's command line: root without its right to ignore the modes of
-    files, since nobody serves as root, and a lower number of descriptors."""
-    before = []
-    if os.geteuid() == 0 and (setpriv := shutil.which("setpriv")):
-        before += [setpriv, "--bounding-set", "-dac_override,-dac_read_search"]
+    """What goes before the server's command line, to take rights and descriptors from it."""
+    before = [*unprivileged()]
     if nofile is not None:
         before += ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(nofile)]
     return before

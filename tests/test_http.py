@@ -25,6 +25,7 @@ import pytest
 from websockets.sync.client import connect as connect_websocket
 
 from .client import HTTP2, Connection, Response, Truncated, head
+from .programs import need_unprivileged
 from .servers import Server, media
 
 HOUR = 3600
@@ -981,10 +982,8 @@ def test_dotfiles(served: Media) -> None:
     assert served.status("/dots/a/./.hidden") == 404
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root reads every file"
-)
 def test_an_unreadable_file_is_forbidden(served: Media) -> None:
+    need_unprivileged()
     url = served.put("unreadable.txt", b"x")
     (served.root / "unreadable.txt").chmod(0)
     for method in ("GET", "HEAD"):

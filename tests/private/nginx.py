@@ -1,7 +1,6 @@
 """An nginx in front of the project, which serves what its views hand over."""
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from ..programs import program
 from ..servers import reserved_port
 
 CONFIGURATION = """
@@ -58,8 +58,7 @@ class Nginx:
     """Looks like a `Server` to clients."""
 
     def __init__(self, behind: int, data: Path) -> None:
-        program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-        assert program, "nginx is not installed"
+        nginx = program("nginx")
         self._own = Path(tempfile.mkdtemp(prefix="nginx-"))
         self.port = reserved_port()
         configuration = self._own / "nginx.conf"
@@ -67,7 +66,7 @@ class Nginx:
             CONFIGURATION.format(own=self._own, port=self.port, behind=behind, data=data)
         )
         self._process = subprocess.Popen(
-            [program, "-p", self._own, "-e", self._own / "error.log", "-c", configuration],
+            [nginx, "-p", self._own, "-e", self._own / "error.log", "-c", configuration],
             stdin=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ..programs import program
 from ..servers import Server, media
 
 SIZE = 48 * 1024 * 1024 + 4711
@@ -20,8 +21,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clients")]
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[bytes]":
+    name, *arguments = command
     done = subprocess.run(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, timeout=180
+        [program(str(name)), *arguments],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return done
@@ -31,8 +37,12 @@ def interrupt(
     *command: str | Path, file: Path, with_: signal.Signals = signal.SIGKILL, at: int = SIZE // 5
 ) -> int:
     """Starts a download and ends it on its way, and tells how much of the file is there."""
+    name, *arguments = command
     with subprocess.Popen(
-        command, cwd=file.parent, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program(str(name)), *arguments],
+        cwd=file.parent,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as process:
         deadline = time.monotonic() + 60
         while received(file) < at:
@@ -61,6 +71,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "a.bin").write_bytes(random.Random(1).randbytes(SIZE))
     day = time.time() - 86400
     os.utime(root / "a.bin", (day, day))
+    return root
+
+
+@pytest.fixture(scope="module")
+def films(root: Path) -> Path:
     source = ["-f", "lavfi", "-i", "testsrc2=size=640x360:rate=15:duration=40"]
     sound = ["-f", "lavfi", "-i", "sine=frequency=440:duration=40"]
     for name in ("a.mp4", "a.mkv"):
@@ -156,20 +171,20 @@ def test_aria2(base: str, root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_ffprobe(name: str, base: str, root: Path) -> None:
+def test_ffprobe(name: str, base: str, films: Path) -> None:
     probe = ["ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "flat"]
 
     def told(source: str | Path) -> list[str]:
         lines = run(*probe, source).stdout.decode().splitlines()
         return [line for line in lines if not line.startswith("format.filename=")]
 
-    assert told(base + name) == told(root / name)
+    assert told(base + name) == told(films / name)
     assert any(line.startswith('format.duration="40.') for line in told(base + name))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 @pytest.mark.parametrize("second", [0, 7, 33])
-def test_ffmpeg(name: str, second: int, base: str, root: Path) -> None:
+def test_ffmpeg(name: str, second: int, base: str, films: Path) -> None:
     """A picture in the middle is the same as from the disk, and is reached by seeking."""
 
     def picture(source: str | Path) -> "subprocess.CompletedProcess[bytes]":
@@ -178,20 +193,20 @@ def test_ffmpeg(name: str, second: int, base: str, root: Path) -> None:
 
     served = picture(base + name)
     assert len(served.stdout) == 640 * 360 * 3
-    assert served.stdout == picture(root / name).stdout
+    assert served.stdout == picture(films / name).stdout
     match = re.search(r"Statistics: (\d+) bytes read, (\d+) seeks", served.stderr.decode())
     assert match
-    assert int(match[1]) < (root / name).stat().st_size / 2
+    assert int(match[1]) < (films / name).stat().st_size / 2
     if second or name == "a.mp4":
         assert int(match[2]) > 0
 
 
-def test_ffmpeg_copies_all(base: str, root: Path, tmp_path: Path) -> None:
+def test_ffmpeg_copies_all(base: str, films: Path, tmp_path: Path) -> None:
     def hashes(source: str | Path) -> bytes:
         return run("ffmpeg", "-nostdin", "-v", "error", "-i", source, "-c", "copy",
                    "-f", "streamhash", "-").stdout  # fmt: skip
 
-    assert hashes(base + "a.mp4") == hashes(root / "a.mp4")
+    assert hashes(base + "a.mp4") == hashes(films / "a.mp4")
 
 
 def test_rclone(base: str, root: Path, tmp_path: Path) -> None:

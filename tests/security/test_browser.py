@@ -15,11 +15,11 @@ from PIL import Image
 from playwright.sync_api import Error, Page, sync_playwright
 
 from ..client import Connection
+from ..programs import program
 from ..servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
-CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -170,13 +170,14 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    chromium = program("chromium")
     root = tmp_path_factory.mktemp("uploads")
     with contextlib.ExitStack() as stack:
         env = {"UPLOADS": str(root)}
         server = stack.enter_context(Server("daphne", "tests.security.apps:application", env=env))
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=ARGUMENTS
+            tmp_path_factory.mktemp("profile"), executable_path=chromium, args=ARGUMENTS
         )
         stack.callback(browser.close)
         site = Site(server, browser.pages[0], root)

@@ -7,13 +7,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from ..programs import program
 from ..servers import ROOT
 
 
 @pytest.mark.slow
 def test_the_wheel_has_nothing_but_the_package(tmp_path: Path) -> None:
     subprocess.run(
-        ["uv", "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(ROOT)], check=True
+        [program("uv"), "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(ROOT)],
+        check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 import stat
 import string
 import subprocess
@@ -29,6 +28,7 @@ from media_asgi import MediaMiddleware
 from media_asgi.check_messages import CHECKS
 from media_asgi.checks import check_deployment, check_project
 
+from ..programs import need_unprivileged, unprivileged
 from ..servers import ROOT
 
 WRAPPED = """
@@ -497,13 +497,8 @@ PYTHON = [sys.executable, "-W", "error"]
 
 def manage(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
     """Without root's right to read everything, where that is who runs the tests."""
-    before = []
-    if os.geteuid() == 0:
-        setpriv = shutil.which("setpriv")
-        assert setpriv
-        before = [setpriv, "--bounding-set", "-dac_override,-dac_read_search"]
     done = subprocess.run(
-        [*before, *PYTHON, "manage.py", *arguments],
+        [*unprivileged(), *PYTHON, "manage.py", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), **env},
         stdout=subprocess.PIPE,
@@ -571,6 +566,7 @@ def test_manage_py_check_as_startproject_leaves_it(started: Path) -> None:
 
 
 def test_unreadable_folder(started: Path) -> None:
+    need_unprivileged()
     append(started, "DEBUG = False\n")
     media = started / "media"
     media.mkdir()

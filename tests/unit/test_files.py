@@ -22,6 +22,7 @@ import pytest
 from media_asgi import files
 from media_asgi.files import KERNEL, Descriptor, File, Kernel, Missing, Root, in_worker
 
+from ..programs import program
 from .support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by
 
 THREADS = 2
@@ -355,10 +356,8 @@ def test_a_mount_below_the_root(
 ) -> None:
     (tmp_path / "mount").mkdir()
     (tmp_path / "a.txt").write_text("a")
-    command = ["mount", "-t", "tmpfs", "none", tmp_path / "mount"]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
+    command = [program("mount"), "-t", "tmpfs", "none", tmp_path / "mount"]
+    if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("may not mount anything")
     try:
         (tmp_path / "mount" / "b.txt").write_text("b")
