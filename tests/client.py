@@ -69,7 +69,7 @@ class Response:
 class Connection:
     """One HTTP/1.1 connection. Nothing is read before it is asked for."""
 
-    def __init__(self, server: Server, *, rcvbuf: int | None = None, timeout: float = 10) -> None:
+    def __init__(self, server: Server, *, rcvbuf: int | None = None, timeout: float = 60) -> None:
         self.socket = server.connect(rcvbuf=rcvbuf, timeout=timeout)
         self._buffer = bytearray()
 
@@ -237,7 +237,7 @@ class HTTP2:
         *,
         window: int = 1 << 20,
         rcvbuf: int | None = None,
-        timeout: float = 10,
+        timeout: float = 60,
     ) -> None:
         self.socket = server.connect(alpn=("h2",), rcvbuf=rcvbuf, timeout=timeout)
         assert self.socket.selected_alpn_protocol() == "h2"  # type: ignore[attr-defined]

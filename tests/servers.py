@@ -170,7 +170,7 @@ class Server:
         root_path: str = "",
         nofile: int | None = None,
         options: Sequence[str] = (),
-        timeout: float = 30,
+        timeout: float = 60,
     ) -> None:
         self.name = name
         self.unix = unix
@@ -224,7 +224,7 @@ class Server:
     def connect(
         self,
         *,
-        timeout: float | None = 10,
+        timeout: float | None = 60,
         rcvbuf: int | None = None,
         alpn: Sequence[str] = ("http/1.1",),
     ) -> socket.socket:
@@ -245,7 +245,7 @@ class Server:
             raise
 
     def _connect(self, client: socket.socket) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 client.connect(str(self.unix) if self.unix else ("127.0.0.1", self.port))
@@ -285,7 +285,7 @@ class Server:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = 60) -> int:
         """Asks the server to end, as a supervisor does, and waits until it has."""
         self._process.terminate()
         return self._process.wait(timeout)

@@ -303,6 +303,8 @@ def test_the_websocket(site: Site, browser: Browser) -> None:
     session = f"sessionid={browser.cookies['sessionid']}"
     for headers, user in (({"Cookie": ""}, "anonymous"), ({"Cookie": session}, "admin")):
         with connect(address, origin=origin, additional_headers=headers, proxy=None) as websocket:
-            assert json.loads(websocket.recv(timeout=5)) == {"user": user}
+            assert json.loads(websocket.recv(timeout=60)) == {"user": user}
             websocket.send("hello")
-            assert any(json.loads(websocket.recv(timeout=5)) == {"echo": "hello"} for _ in range(5))
+            assert any(
+                json.loads(websocket.recv(timeout=60)) == {"echo": "hello"} for _ in range(5)
+            )

@@ -1,14 +1,14 @@
 """The middleware on a disk that makes some files wait, by their names, and breaks others.
 
-slow-open*: opening takes as long as FAULTS_PAUSE tells. slow-*: no byte is in the page cache, and
-each read takes as long. broken-*: what lies beyond the first MiB is an input/output error. enomem-*
-and the like: there sendfile fails by that error, and reading does not.
+slow-open*: opening takes as long as FAULTS_PAUSE tells, or until /__release__ is asked for.
+slow-*: no byte is in the page cache, and each read takes as long. broken-*: what lies beyond the
+first MiB is an input/output error. enomem-* and the like: there sendfile fails by that error, and
+reading does not.
 """
 
 import errno
 import os
 import threading
-import time
 from typing import Any
 
 from media_asgi import files
@@ -20,6 +20,16 @@ __all__ = ["media"]
 
 PAUSE = float(os.environ.get("FAULTS_PAUSE", "0.5"))
 GOOD = 1 << 20
+
+_released = threading.Event()
+waiting: list[str] = []
+
+
+def _pause() -> None:
+    waiting.append(threading.current_thread().name)
+    _released.wait(PAUSE)
+    waiting.pop()
+
 
 # Reads that could have waited for the disk, in a thread that others wait for.
 blocked: list[str] = []
@@ -36,7 +46,7 @@ def _wait(fd: int, offset: int, count: int) -> None:
     if not threading.current_thread().name.startswith("media-asgi"):
         blocked.append(name)
     if name.startswith("slow-"):
-        time.sleep(PAUSE)
+        _pause()
     elif offset + count > GOOD:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -88,7 +98,7 @@ def open_cached(self: files.Kernel, folder: int, name: bytes, cached: Any) -> in
 
 def open_(self: files.Kernel, folder: int, name: bytes, flags: int, resolve: int) -> int:
     if name.startswith(b"slow-open"):
-        time.sleep(PAUSE)
+        _pause()
     return _open(self, folder, name, flags, resolve)
 
 
@@ -96,3 +106,5 @@ files.Kernel.cached_pages = cached_pages  # type: ignore[method-assign]
 files.Kernel.open_cached = open_cached  # type: ignore[method-assign]
 files.Kernel.open = open_  # type: ignore[method-assign]
 apps.told["/__blocked__"] = lambda: blocked
+apps.told["/__waiting__"] = lambda: len(waiting)
+apps.told["/__release__"] = _released.set

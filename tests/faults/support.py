@@ -105,7 +105,7 @@ class Site:
         """Which of our files the server holds open."""
         return [target for target in self.server.descriptors() if str(self.root) in target]
 
-    def wait(self, condition: Callable[[], bool], timeout: float = 10) -> float:
+    def wait(self, condition: Callable[[], bool], timeout: float = 45) -> float:
         """The seconds until it holds."""
         begin = time.monotonic()
         while not condition():
@@ -113,7 +113,7 @@ class Site:
             time.sleep(0.05)
         return time.monotonic() - begin
 
-    def settle(self, before: Mapping[str, Any], timeout: float = 15) -> None:
+    def settle(self, before: Mapping[str, Any], timeout: float = 45) -> None:
         """Waits until the server holds no more than before, and fails if it keeps anything."""
         deadline = time.monotonic() + timeout
         pause = 0.05
@@ -126,7 +126,7 @@ class Site:
         assert not left, f"{left} left over\n{self.server.log[-3000:]}"
 
     @contextlib.contextmanager
-    def unharmed(self, timeout: float = 15) -> Iterator[None]:
+    def unharmed(self, timeout: float = 45) -> Iterator[None]:
         """Afterwards the server is as it was: nothing is left, and it serves on."""
         url = self.put("unharmed.bin", b"unharmed" * 50_000)
         with Connection(self.server) as client:
@@ -187,7 +187,7 @@ class Remote(Connection):
     With the 64 KiB of the loopback interface a small window opens in a few large steps only.
     """
 
-    def __init__(self, server: Server, rcvbuf: int, timeout: float = 10) -> None:
+    def __init__(self, server: Server, rcvbuf: int, timeout: float = 60) -> None:
         client = socket.socket()
         client.settimeout(timeout)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)

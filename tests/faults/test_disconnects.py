@@ -104,12 +104,8 @@ def test_reading_stops_at_once(site: Site, headers: list[tuple[str, str]]) -> No
         assert sum(name.endswith("big.bin") for name in site.open_files()) >= 4
         for client in clients:
             client.close()
-        # Lent to be opened by name, a descriptor is kept for a stated time.
-        lent = site.kind.startswith("granian") and not headers
-        site.wait(
-            lambda: not any(name.endswith("big.bin") for name in site.open_files()),
-            15 if lent else 2,
-        )
+        # Long before send_timeout (60 s).
+        site.wait(lambda: not any(name.endswith("big.bin") for name in site.open_files()), 30)
 
 
 @pytest.mark.slow
@@ -207,7 +203,7 @@ def test_the_server_is_asked_to_end(kind: str, which: signal.Signals, tmp_path: 
             begin = time.monotonic()
             site.server._process.send_signal(which)
             while site.server.alive():
-                assert time.monotonic() - begin < 10, site.server.log
+                assert time.monotonic() - begin < 45, site.server.log
                 time.sleep(0.05)
         assert "never retrieved" not in site.server.log
         assert "was destroyed" not in site.server.log

@@ -11,6 +11,8 @@ from ..client import Connection
 from .support import KIB, MIB, Site, on, pattern, pipelined, read, serve, some, stalled
 
 SIZE = 32 * MIB
+# Long before send_timeout (60 s) or a timeout of the server's own would end the connection.
+SOON = 30
 DATA = pattern(SIZE)
 RANGE = [("Range", "bytes=1000-")]
 BOTH = pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])
@@ -55,7 +57,7 @@ def test_truncated(site: Site, headers: list[tuple[str, str]], size: int) -> Non
         os.truncate(download.path, size)
         begin = time.monotonic()
         got, is_whole = download.rest()
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < SOON
         assert not is_whole
         assert len(got) <= max(size, 6 * MIB)
         if size % 4096:
@@ -76,7 +78,7 @@ def test_truncated_where_the_server_reads(site: Site) -> None:
         os.truncate(download.path, 0)
         begin = time.monotonic()
         got, is_whole = download.rest()
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < SOON
         assert not is_whole
         assert download.expected.startswith(got)
 
@@ -162,11 +164,11 @@ def test_an_input_output_error(kind: str, tmp_path: Path) -> None:
                 client.request(url, headers)
                 begin = time.monotonic()
                 got, is_whole = read(client, client.head())
-                assert time.monotonic() - begin < 1
+                assert time.monotonic() - begin < SOON
                 assert not is_whole
                 assert len(got) <= MIB
                 assert pattern(8 * MIB)[1000 * len(headers) :].startswith(got)
-            assert "broken-disk.bin" in site.server.log
+            site.wait(lambda: "broken-disk.bin" in site.server.log)
             assert "Input/output error" in site.server.log
         with Connection(site.server) as client:
             assert client.get(url, [("Range", "bytes=2000000-2000100")]).status == 500

@@ -69,7 +69,7 @@ class Nginx:
             [nginx, "-p", self._own, "-e", self._own / "error.log", "-c", configuration],
             stdin=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(ConnectionError), self.connect():
                 return
@@ -77,7 +77,7 @@ class Nginx:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
 
-    def connect(self, *, timeout: float = 10, rcvbuf: int | None = None) -> socket.socket:
+    def connect(self, *, timeout: float = 60, rcvbuf: int | None = None) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     @property

@@ -79,7 +79,7 @@ class Site:
             assert client.ended()
         return response
 
-    def logged(self, text: str, wait: float = 5) -> str:
+    def logged(self, text: str, wait: float = 60) -> str:
         """Waits for the line of the server's log that holds this."""
         deadline = time.monotonic() + wait
         while True:

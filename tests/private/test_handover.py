@@ -553,13 +553,12 @@ def test_an_internal_url_is_the_applications(site: Site) -> None:
 def test_responses_without_the_headers_stream_as_they_come(site: Site) -> None:
     with Connection(site.server) as client:
         client.request("/stream/")
-        began = time.monotonic()
         response = client.head()
-        pieces = [(time.monotonic() - began, piece) for piece in client.body(response)]
-    assert b"".join(piece for _, piece in pieces) == b"part 0\npart 1\npart 2\n"
-    assert response["x-own"] == "1"
-    assert pieces[0][0] < 0.25
-    assert pieces[-1][0] > 0.5
+        assert response["x-own"] == "1"
+        pieces = client.body(response)
+        assert next(pieces) == b"part 0\n"
+        assert site.get("/allow/").status == 204
+        assert b"".join(pieces) == b"part 1\n"
     # And every other answer of Django's.
     answer = site.get("/sync/answer/", header=["X-Own: 1", 'ETag: "own"'], status="201")
     assert (answer.status, answer.body) == (201, OWN_BODY)
@@ -593,8 +592,13 @@ def test_a_client_that_stops_reading_costs_no_memory(site: Site) -> None:
     assert held
     for client in clients:
         client.reset()
-    deadline = time.monotonic() + 5
-    while [path for path in site.server.descriptors() if path.endswith("sparse.bin")]:
+    closed(site, "sparse.bin")
+
+
+def closed(site: Site, name: str) -> None:
+    """Waits until the server holds no file of this name."""
+    deadline = time.monotonic() + 60
+    while [path for path in site.server.descriptors() if path.endswith(name)]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -612,7 +616,7 @@ def test_a_client_that_leaves_before_the_file_is_handed_over(site: Site) -> None
         end(client)
     time.sleep(0.5)
     assert site.get("/sync/answer/").body == OWN_BODY
-    assert not [path for path in site.server.descriptors() if path.endswith("left.bin")]
+    closed(site, "left.bin")
     assert "Traceback" not in site.server.log[before:]
 
 
@@ -769,18 +773,15 @@ def test_a_link_turned_while_it_is_asked_for(site: Site) -> None:
     nest(site)
     turning = site.data / "media" / "turning"
     site.put("media/open/a.txt", b"open")
-    until = time.monotonic() + 1
     seen = set()
     with Connection(site.server) as client:
-        for number in range(10**6):
+        for number in range(500):
             link = turning.with_name("turned")
             link.symlink_to("documents" if number % 2 else "open")
             link.replace(turning)
             response = client.get("/media/turning/a.txt")
             seen.add(response.status)
             assert SECRET not in response.body
-            if time.monotonic() > until:
-                break
     assert seen == {200, 404}
 
 

@@ -68,7 +68,7 @@ class Exchange:
             **more,
         }
         middleware = MediaMiddleware(self.application, *locations)
-        asyncio.run(asyncio.wait_for(middleware(scope, self.receive, self.send), 10))
+        asyncio.run(asyncio.wait_for(middleware(scope, self.receive, self.send), 60))
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_a_file_field_and_a_template(site: Site) -> None:
         assert (whole.status, whole.body) == (200, DATA)
         assert lookout.opened
     check(whole)
-    assert 3590 <= max_age(whole) <= 3600
+    assert 3540 <= max_age(whole) <= 3600
     etag = whole["etag"]
     for fields, status, body in (
         ([("Range", "bytes=10-19")], 206, DATA[10:20]),
@@ -90,7 +90,7 @@ def test_a_file_field_and_a_template(site: Site) -> None:
         assert body is None or response.body == body
         check(response)
         if status in (206, 304):
-            assert 3590 <= max_age(response) <= 3600
+            assert 3540 <= max_age(response) <= 3600
     head = site.get(url, method="HEAD")
     assert head.length == len(DATA)
     check(head)
@@ -105,8 +105,10 @@ def test_a_link_that_ends(site: Site) -> None:
     site.put("signed/ending.bin", DATA)
     url = sign_url("/signed/ending.bin", expires_in=2)
     ends = int(parse_qs(urlsplit(url).query)["media-expires"][0])
-    while (now := time.time()) < ends - 0.2:
+    while (now := time.time()) < ends:
         response = site.get(url, ("Range", "bytes=0-9"))
+        if time.time() >= ends:
+            break  # on a busy machine it may have been asked too late
         assert (response.status, response.body) == (206, DATA[:10])
         # The file is no one's to keep for longer than the link.
         assert now + max_age(response) <= ends + 0.01
@@ -122,14 +124,18 @@ def test_what_is_begun_before_the_end_is_finished(site: Site) -> None:
 
     data = DATA * 1000
     site.put("signed/long.bin", data)
-    url = sign_url("/signed/long.bin", expires_in=1)
-    with Connection(site.server, rcvbuf=1 << 16) as client:
-        client.request(url)
-        response = client.head()
-        assert response.status == 200
-        time.sleep(2.1)
-        assert b"".join(client.body(response)) == data
-    assert site.get(url).status == 403
+    for seconds in (1, 5, 25):  # a busy machine may be too late for the first
+        url = sign_url("/signed/long.bin", expires_in=seconds)
+        with Connection(site.server, rcvbuf=1 << 16) as client:
+            client.request(url)
+            response = client.head()
+            if response.status != 200:
+                continue
+            time.sleep(max(0, int(parse_qs(urlsplit(url).query)["media-expires"][0]) - time.time()))
+            refused(site, url)
+            assert b"".join(client.body(response)) == data
+            return
+    pytest.fail("no link was good for as long as one request")
 
 
 def altered(url: str) -> dict[str, str]:
@@ -278,7 +284,7 @@ def test_a_page_rendered_twice(site: Site) -> None:
     for url in urls:
         response = site.get(url)
         assert response.status == 200
-        assert 60 <= max_age(response) + 1 <= 960
+        assert 60 <= max_age(response) + 30 <= 990
 
 
 @on(*BOTH)

@@ -75,7 +75,7 @@ class Gate:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.threads.append(current_thread().name)
         self.reached.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         return self.call(*args, **kwargs)
 
 
@@ -100,11 +100,11 @@ def idle(executor: ThreadPoolExecutor, threads: int) -> None:
     gates = [Gate(int) for _ in range(threads)]
     calls = [executor.submit(gate) for gate in gates]
     for gate in gates:
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(60)
     for gate in gates:
         gate.open.set()
     for call in calls:
-        call.result(10)
+        call.result(60)
 
 
 class Answer(NamedTuple):

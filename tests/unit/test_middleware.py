@@ -94,7 +94,7 @@ Serve = Callable[..., MediaMiddleware]
 
 def left_open(media: Path) -> list[str]:
     """What stays open, once the workers have ended."""
-    for _ in range(500):
+    for _ in range(3000):
         if not opened_files(media):
             break
         time.sleep(0.01)

@@ -12,6 +12,7 @@ urlpatterns = [
     path("downloadview/later/", views.download_later),
     path("downloadview/stored/", views.StoredDownload.as_view()),
     path("stream/", views.stream),
+    path("allow/", views.allow),
     path("own/", views.own),
     path("log-in/", views.enter, name="log-in"),
     path("log-out/", views.leave),

@@ -95,13 +95,24 @@ async def download_later(request: HttpRequest) -> HttpResponse:
     return middleware.process_response(request, response)
 
 
+allowed = asyncio.Event()
+
+
 async def stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Its second part waits until another request allows it."""
+
     async def parts() -> AsyncIterator[bytes]:
-        for number in range(3):
-            yield b"part %d\n" % number
-            await asyncio.sleep(0.3)
+        yield b"part 0\n"
+        await allowed.wait()
+        allowed.clear()
+        yield b"part 1\n"
 
     return StreamingHttpResponse(parts(), headers={"X-Own": "1"})
+
+
+async def allow(request: HttpRequest) -> HttpResponse:
+    allowed.set()
+    return HttpResponse(status=204)
 
 
 def enter(request: HttpRequest) -> HttpResponse:
