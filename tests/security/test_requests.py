@@ -18,7 +18,10 @@ from ..fuzz import target as fuzz
 from ..fuzz.target import FILES, SECRET, Target, check_file, check_path, scope
 
 many = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 # --- Paths ---------------------------------------------------------------------------------------
