@@ -164,6 +164,7 @@ def test_media_with_debug_and_no_static_helper(
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_media_without_debug(project: Project) -> None:
     project.set(DAPHNE, 'DEBUG = False\nALLOWED_HOSTS = ["127.0.0.1"]\n')
     with Runserver(project) as server:

@@ -33,7 +33,7 @@ COMPOSITIONS = [
     ("granian", "demo_site.asgi_channels:application"),
 ]
 # Each takes seconds to start.
-SLOW = COMPOSITIONS[2:5]
+SLOW = COMPOSITIONS[2:]
 
 
 class Browser:

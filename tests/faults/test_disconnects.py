@@ -185,7 +185,9 @@ def _until_the_end(client: Connection, length: int) -> list[bytes]:
         ],
     ],
 )
-@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "which", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_the_server_is_asked_to_end(kind: str, which: signal.Signals, tmp_path: Path) -> None:
     """With downloads that stall, and one that goes on: it ends within its own grace.
 

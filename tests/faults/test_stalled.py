@@ -65,6 +65,7 @@ def test_two_hundred(site: Site, headers: list[tuple[str, str]]) -> None:
             assert typical(latencies(site, small)) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("others")
 def test_a_peer_grows(tmp_path: Path) -> None:
     """So the tests above can fail."""
@@ -121,6 +122,7 @@ def test_pipelined_and_unread(site: Site, count: int, size: int) -> None:
         assert growth.watch(0.1) < limit + 4 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("others")
 def test_a_peer_grows_when_pipelined(tmp_path: Path) -> None:
     with serve("daphne", tmp_path, "starlette", module="tests.faults.peers") as site:

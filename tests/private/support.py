@@ -32,14 +32,20 @@ KINDS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
 BOTH = ("daphne", "uvicorn")
 
 
-def on(*kinds: str) -> pytest.MarkDecorator:
-    """The test runs on each of these, with a `site` that is shared."""
+def on(*kinds: str, slow: Sequence[str] = ()) -> pytest.MarkDecorator:
+    """The test runs on each of these, with a `site` that is shared; on some at leisure only."""
     return pytest.mark.parametrize(
         "site",
         # Servers of one kind share a worker, so that none is started twice.
         [
-            pytest.param(kind, marks=pytest.mark.xdist_group(f"private-{kind.partition('-')[0]}"))
-            for kind in kinds
+            pytest.param(
+                kind,
+                marks=[
+                    pytest.mark.xdist_group(f"private-{kind.partition('-')[0]}"),
+                    *[pytest.mark.slow] * (kind in slow),
+                ],
+            )
+            for kind in (*kinds, *slow)
         ],
         indirect=True,
     )

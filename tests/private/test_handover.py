@@ -16,7 +16,6 @@ from .support import BOTH, Lookout, Site, on, with_query
 DATA = random.Random(6).randbytes(100_000)
 OWN_BODY = b"the application's own body"
 SECRET = b"SECRET: not for the public"
-XSENDFILE = ("daphne-mounted", "uvicorn-mounted")
 
 Query = dict[str, Any]
 Way = Callable[[Site, str], tuple[str, Query]]
@@ -139,7 +138,7 @@ def test_every_way_gives_every_answer(site: Site, way: Way) -> None:
     check_file(once, DATA)
 
 
-@on(*XSENDFILE)
+@on("daphne-mounted", slow=["uvicorn-mounted"])
 @each({**SENDFILE2, **STORED})
 def test_the_other_backend_of_sendfile2_and_the_middleware_of_downloadview(
     site: Site, way: Way
@@ -230,7 +229,7 @@ def test_names_by_x_sendfile(site: Site) -> None:
     assert ask(site, by_x_sendfile_bytes("/sync/answer/"), "日本 as bytes.pdf").body == b"bytes"
 
 
-@on(*XSENDFILE)
+@on("daphne-mounted", slow=["uvicorn-mounted"])
 def test_names_by_sendfile2_and_x_sendfile(site: Site) -> None:
     for name in NAMES:
         site.put(f"protected/{name}", name.encode())
@@ -242,7 +241,7 @@ def test_names_by_sendfile2_and_x_sendfile(site: Site) -> None:
         assert site.get("/sync/sendfile/", path=name).status == 500
 
 
-@on(*XSENDFILE)
+@on("daphne-mounted", slow=["uvicorn-mounted"])
 def test_names_by_the_middleware_of_downloadview(site: Site) -> None:
     for name in NAMES:
         if "\\" in name:  # of which a storage's url() makes a slash
@@ -363,7 +362,7 @@ def test_types(site: Site) -> None:
     assert "content-security-policy" not in site.get("/sync/answer/", header=accel(path))
 
 
-@on("daphne", "uvicorn-mounted")
+@on("daphne", "daphne-mounted")
 def test_an_archive_is_not_decompressed(site: Site) -> None:
     site.put("protected/code.tar.gz", DATA)
     response = ask(site, SENDFILE2["sendfile2-sync"], "code.tar.gz")
@@ -728,10 +727,7 @@ def nest(site: Site) -> dict[str, str]:
     return spellings
 
 
-NESTED = (*BOTH, "daphne-forced", "daphne-mounted", "uvicorn-mounted")
-
-
-@on(*NESTED)
+@on(*BOTH, "daphne-forced", "daphne-mounted", slow=["uvicorn-mounted"])
 def test_no_spelling_and_no_link_leads_from_the_public_folder_to_a_guarded_one(site: Site) -> None:
     spellings = nest(site)
     for target in ("/media/open.txt", "/media/open/open.txt", "/media/to-open.txt"):
@@ -811,7 +807,7 @@ def test_members_only(site_with_users: Site) -> None:
 @pytest.fixture(
     params=[
         pytest.param(kind, marks=pytest.mark.xdist_group(f"private-{kind.partition('-')[0]}"))
-        for kind in (*BOTH, *XSENDFILE)
+        for kind in (*BOTH, "daphne-mounted")
     ]
 )
 def site_with_users(request: pytest.FixtureRequest, start: Callable[[str], Site]) -> Site:

@@ -139,7 +139,7 @@ def test_neither_true_nor_false(site: Site, word: str) -> None:
     site.logged("It must return True or False.")
 
 
-@on(*BOTH, "daphne-forced", "daphne-mounted", "uvicorn-mounted")
+@on(*BOTH, "daphne-forced", "daphne-mounted", slow=["uvicorn-mounted"])
 def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
     site.put("asked/alice/ü own.bin", DATA)
     mount = "" if site.kind in BOTH else "/app"

@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 # Each takes a server of its own.
-QUICK = ("defaults", "hsts, all of it", "redirect, exempt")
+QUICK = ("hsts, all of it", "redirect, exempt")
 
 # Header lines from a proxy, or from a client that plays one.
 REQUESTS: list[list[tuple[str, str]]] = [

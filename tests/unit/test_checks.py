@@ -19,7 +19,7 @@ from django.conf import settings
 from django.conf.urls.i18n import i18n_patterns
 from django.conf.urls.static import static
 from django.core.checks import Error, Warning, run_checks
-from django.core.management import get_commands
+from django.core.management import call_command, get_commands
 from django.test import override_settings
 from django.urls import include, path, re_path
 from django.views.static import serve
@@ -512,8 +512,7 @@ def manage(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
 @pytest.fixture
 def started(tmp_path: Path) -> Path:
     """A project from ``startproject``, with the line in asgi.py, and its settings."""
-    command = [sys.executable, "-m", "django", "startproject", "mysite", str(tmp_path)]
-    subprocess.run(command, check=True, timeout=60)
+    call_command("startproject", "mysite", str(tmp_path))
     asgi = tmp_path / "mysite" / "asgi.py"
     asgi.write_text(
         asgi.read_text() + "from media_asgi import MediaMiddleware\n"
@@ -565,20 +564,25 @@ def test_manage_py_check_as_startproject_leaves_it(started: Path) -> None:
     assert 'Set ASGI_APPLICATION = "mysite.asgi.application"' in output
 
 
-def test_unreadable_folder(started: Path) -> None:
+@pytest.mark.parametrize(
+    "mode",
+    [0o000, *[pytest.param(mode, marks=pytest.mark.slow) for mode in (0o300, 0o600)]],
+    ids=oct,
+)
+def test_unreadable_folder(mode: int, started: Path) -> None:
     need_unprivileged()
     append(started, "DEBUG = False\n")
     media = started / "media"
     media.mkdir()
-    for mode in (0o000, 0o300, 0o600):
-        media.chmod(mode)
-        status, output = manage(started, "check")
-        assert status == 0
-        assert found(output) == ["W006"]
-        assert "can't be read: Permission denied." in output
+    media.chmod(mode)
+    status, output = manage(started, "check")
+    assert status == 0
+    assert found(output) == ["W006"]
+    assert "can't be read: Permission denied." in output
     media.chmod(stat.S_IRWXU)
 
 
+@pytest.mark.slow
 def test_demonstration_site(tmp_path: Path) -> None:
     for folder in ("media", "protected", "shared"):
         (tmp_path / folder).mkdir()

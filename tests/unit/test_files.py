@@ -598,7 +598,6 @@ def test_a_miss_leaves_nothing_open(
         for _ in range(30):
             assert not isinstance(await outcome(root, name), bytes)
 
-    gc.collect()
     gc.disable()  # what a cycle holds would be closed now and then only
     try:
         asyncio.run(main())
