@@ -23,9 +23,11 @@ class Validators(Protocol):
     @property
     def etag(self) -> bytes: ...
     @property
-    def modified(self) -> int: ...
+    def modified(self) -> int | None: ...
     @property
-    def strong(self) -> bool: ...
+    def settled(self) -> bool: ...
+    @property
+    def dated(self) -> bool: ...
 
 
 def evaluate(method: str, fields: Mapping[bytes, bytes], current: Validators) -> int | None:
@@ -34,20 +36,14 @@ def evaluate(method: str, fields: Mapping[bytes, bytes], current: Validators) ->
     if if_match is not None:
         if not _matches(if_match, current.etag, weak=False):
             return 412
-    elif (
-        since := _date(fields.get(b"if-unmodified-since"))
-    ) is not None and current.modified > since:
+    elif _is_later(current.modified, fields.get(b"if-unmodified-since")):
         return 412
     read = method in ("GET", "HEAD")
     if_none_match = fields.get(b"if-none-match")
     if if_none_match is not None:
         if _matches(if_none_match, current.etag, weak=True):
             return 304 if read else 412
-    elif (
-        read
-        and (since := _date(fields.get(b"if-modified-since"))) is not None
-        and current.modified <= since
-    ):
+    elif read and _is_later(current.modified, fields.get(b"if-modified-since")) is False:
         return 304
     return None
 
@@ -56,13 +52,23 @@ def if_range(value: bytes | None, current: Validators) -> bool:
     """Does ``Range`` count (section 13.1.5)? Without ``If-Range`` it does.
 
     A tag counts only by strong comparison, a date only if it is Last-Modified to the second and
-    Last-Modified is itself a strong validator (section 8.8.2.2).
+    Last-Modified is itself a strong validator (section 8.8.2.2). Neither does while the file may
+    change without a trace: two parts of two files would be put together.
     """
     if value is None:
         return True
-    if value[:1] == b'"' or value[:2] == b"W/":
-        return current.strong and value == current.etag
-    return current.strong and _date(value) == current.modified
+    if value[:1] == b'"':
+        return current.settled and value == current.etag
+    return current.dated and _date(value) == current.modified
+
+
+def _is_later(modified: int | None, field: bytes | None) -> bool | None:
+    """Is the file from after this date? ``None`` where either is none, and the field is ignored.
+
+    (Sections 13.1.3 and 13.1.4: also where the resource has no modification date.)
+    """
+    since = _date(field)
+    return None if modified is None or since is None else modified > since
 
 
 def _matches(field: bytes, etag: bytes, *, weak: bool) -> bool:
@@ -82,10 +88,7 @@ def _matches(field: bytes, etag: bytes, *, weak: bool) -> bool:
 
 
 def _date(value: bytes | None) -> int | None:
-    """Seconds since the epoch of an HTTP-date in any of its three forms.
-
-    ``None`` for anything else, which is ignored (sections 13.1.3 and 13.1.4).
-    """
+    """Seconds since the epoch of an HTTP-date in any of its three forms, or ``None``."""
     if value is None or len(value) > 40:
         return None
     try:

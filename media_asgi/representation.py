@@ -4,6 +4,7 @@ What is known of an opened file: type, validators, and the headers that describe
 Pure: the file's ``stat`` and the time are arguments.
 """
 
+import hashlib
 import mimetypes
 import os
 from collections.abc import Iterable, Mapping
@@ -145,6 +146,9 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 # leaves no trace. Two seconds is FAT's tick, the coarsest in use; ext4's is some milliseconds.
 _YOUNG = 2.0
 
+# Nix and builders of reproducible images set each file to second 0 or 1, whatever is in it.
+_SET_BY_BUILDERS = 2_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Representation:
@@ -154,13 +158,20 @@ class Representation:
     """Bytes."""
     content_type: bytes
     etag: bytes
-    """From nanosecond mtime and size alone, so that it is the same on every replica."""
-    modified: int
-    """Seconds since the epoch; never later than the time of the answer (section 8.8.2.1)."""
+    """Of nanosecond mtime and size alone, so that it is the same on every replica."""
+    modified: int | None
+    """Seconds since the epoch; never later than the time of the answer (section 8.8.2.1).
+
+    ``None`` where the file's mtime says nothing: then the tag is of this machine's ctime and inode.
+    """
     last_modified: bytes
     """``modified`` as an HTTP-date."""
-    strong: bool
-    """Are both validators strong (sections 8.8.1 and 8.8.2.2)?"""
+    settled: bool
+    """Has a change of the file another tag? Not within one tick of the clock that stamps it."""
+    dated: bool
+    """Is ``modified`` a strong validator, too (section 8.8.2.2)?"""
+    lasting: bool
+    """Is all of this so as long as the file is the same?"""
     cache_control: bytes
     extra: Headers
     """Headers of every answer with this file: security and the location's own."""
@@ -205,8 +216,11 @@ def overlaid(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, by
 
 
 def is_settled(stamp: int, now: float) -> bool:
-    """Would any change after this time stamp (nanoseconds since the epoch) have left another?"""
-    return now - stamp / 1e9 >= _YOUNG
+    """Would any change after this time stamp (nanoseconds since the epoch) have left another?
+
+    One that is ahead of the clock would be set back by it.
+    """
+    return not 0 <= now - stamp / 1e9 < _YOUNG
 
 
 def describe(
@@ -218,16 +232,27 @@ def describe(
     extra: Headers | None = None,
 ) -> Representation:
     """The representation of a file with this ``stat`` at ``now`` (seconds since the epoch)."""
-    strong = is_settled(status.st_mtime_ns, now)
-    tag = b'"%x-%x"' % (status.st_mtime_ns, status.st_size)
-    modified = max(min(status.st_mtime_ns // 1_000_000_000, int(now)), 0)
+    stamp = status.st_mtime_ns
+    etag = b'"%x-%x"' % (stamp, status.st_size)
+    seconds = stamp // 1_000_000_000
+    modified: int | None = max(min(seconds, int(now)), 0)
+    if 0 <= stamp < _SET_BY_BUILDERS:
+        modified, stamp = None, status.st_ctime_ns
+        # Hashed, since an inode's number is nobody's business.
+        source = b"%d %d %d" % (stamp, status.st_ino, status.st_size)
+        etag = b'"%s"' % hashlib.sha256(source).hexdigest()[:32].encode()
+    settled = is_settled(stamp, now)
+    # A stamp ahead of the clock is young once the clock has come to it.
+    lasting = settled and stamp <= now * 1e9
     return Representation(
         size=status.st_size,
         content_type=content_type,
-        etag=tag if strong else b"W/" + tag,
+        etag=etag,
         modified=modified,
-        last_modified=http_date(modified).encode("ascii"),
-        strong=strong,
+        last_modified=b"" if modified is None else http_date(modified).encode("ascii"),
+        settled=settled,
+        dated=lasting and modified == seconds,
+        lasting=lasting,
         cache_control=cache_control,
         extra=extra if extra is not None else [],
     )

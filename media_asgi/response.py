@@ -100,11 +100,12 @@ def _headers(current: Representation, content_type: bytes, length: int) -> Heade
     extra = current.extra
     if length > _UNBUFFERED and not any(name == b"x-accel-buffering" for name, _ in extra):
         extra = [*extra, (b"x-accel-buffering", b"no")]
+    modified = [] if current.modified is None else [(b"last-modified", current.last_modified)]
     return [
         (b"content-type", content_type),
         (b"content-length", b"%d" % length),
         (b"etag", current.etag),
-        (b"last-modified", current.last_modified),
+        *modified,
         (b"accept-ranges", b"bytes"),
         (b"cache-control", current.cache_control),
         *extra,

@@ -442,8 +442,7 @@ class Served:
         )
         whole, not_modified = response.whole(current), response.not_modified(current)
         name = self._name(path)
-        # While the validators are weak they change with time alone.
-        if not current.strong or self.location.varies:
+        if not current.lasting or self.location.varies:
             return _Known(name, identity, current, whole, not_modified, {})
         known = _Known(name, identity, current, _kept(whole), _kept(not_modified), {})
         if len(self._remembered) >= _REMEMBERED:

@@ -69,7 +69,7 @@ def test_a_file_field_and_a_template(site: Site) -> None:
     url = next(link for link in links if "B%C3%BCcher" in link)
     parts = urlsplit(url)
     assert parts.path.startswith("/signed/reports/")
-    os.utime(site.data / unquote(parts.path)[1:], (0, 0))  # old enough for a strong validator
+    os.utime(site.data / unquote(parts.path)[1:], (9**9, 9**9))  # old enough for If-Range
     assert set(parse_qs(parts.query)) == {"media-expires", "media-signature"}
     with Lookout(site.data / "signed/reports") as lookout:
         whole = site.get(url)

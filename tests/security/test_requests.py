@@ -384,7 +384,7 @@ def cpu(call: Callable[[], object]) -> float:
 class Current:
     etag = b'"current"'
     modified = 10**9
-    strong = True
+    settled = dated = True
 
 
 class Copied(bytes):

@@ -16,9 +16,9 @@ AT, RFC_850, ASCTIME = (date.encode() for date in models.http_dates(MODIFIED))
 BEFORE = models.http_dates(MODIFIED - 1)[0].encode()
 AFTER = models.http_dates(MODIFIED + 1)[0].encode()
 
-STRONG = State(Tag(b"a", weak=False), MODIFIED, strong=True)
-WEAK = State(Tag(b"a", weak=True), MODIFIED, strong=False)
-COMMA = State(Tag(b"a,b", weak=False), MODIFIED, strong=True)
+STRONG = State(Tag(b"a", weak=False), MODIFIED, settled=True)
+WEAK = State(Tag(b"a", weak=True), MODIFIED, settled=False)
+COMMA = State(Tag(b"a,b", weak=False), MODIFIED, settled=True)
 
 GO_ON = None
 

@@ -16,10 +16,14 @@ NS = 1_000_000_000
 
 
 def status(
-    size: int = 10, mtime_ns: int = (NOW - 60) * NS, inode: int = 1, device: int = 2
+    size: int = 10,
+    mtime_ns: int = (NOW - 60) * NS,
+    inode: int = 1,
+    device: int = 2,
+    ctime_ns: int = (NOW - 30) * NS,
 ) -> os.stat_result:
-    values = (0o100644, inode, device, 1, 0, 0, size, 0, mtime_ns // NS, 0)
-    return os.stat_result(values, {"st_mtime_ns": mtime_ns, "st_mtime": mtime_ns / NS})
+    values = (0o100644, inode, device, 1, 0, 0, size, 0, mtime_ns // NS, ctime_ns // NS)
+    return os.stat_result(values, {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns})
 
 
 TYPES = [
@@ -199,7 +203,7 @@ def test_the_sandbox_lets_nothing_run() -> None:
 def test_describe() -> None:
     extra = [(b"x-own", b"1")]
     current = describe(
-        status(size=0x2F, mtime_ns=0x5E),
+        status(size=0x2F, mtime_ns=10**9 * NS),
         NOW,
         content_type=b"image/png",
         cache_control=b"no-store",
@@ -209,28 +213,55 @@ def test_describe() -> None:
     assert current.content_type == b"image/png"
     assert current.cache_control == b"no-store"
     assert current.extra == extra
-    assert current.etag == b'"5e-2f"'
-    assert (current.modified, current.strong) == (0, True)
-    assert current.last_modified == b"Thu, 01 Jan 1970 00:00:00 GMT"
+    assert current.etag == b'"%x-2f"' % (10**9 * NS)
+    assert (current.modified, current.settled, current.dated) == (10**9, True, True)
+    assert current.last_modified == b"Sun, 09 Sep 2001 01:46:40 GMT"
 
 
 @pytest.mark.parametrize(
-    ("age_ns", "strong"),
+    ("age_ns", "settled", "dated", "lasting"),
     [
-        pytest.param(60 * NS, True, id="a-minute"),
-        pytest.param(2 * NS, True, id="two-seconds"),
-        pytest.param(2 * NS - 1_000_000, False, id="a-millisecond-less"),
-        pytest.param(0, False, id="this-moment"),
-        pytest.param(-1, False, id="a-nanosecond-ahead"),
-        pytest.param(-3600 * NS, False, id="an-hour-ahead"),
+        pytest.param(60 * NS, True, True, True, id="a-minute"),
+        pytest.param(2 * NS, True, True, True, id="two-seconds"),
+        pytest.param(2 * NS - 1_000_000, False, False, False, id="a-millisecond-less"),
+        pytest.param(0, False, False, False, id="this-moment"),
+        pytest.param(-1_000_000, True, False, False, id="a-millisecond-ahead"),
+        pytest.param(-3600 * NS, True, False, False, id="an-hour-ahead"),
     ],
 )
-def test_a_young_time_stamp_vouches_for_nothing(age_ns: int, strong: bool) -> None:
+def test_what_a_time_stamp_vouches_for(
+    age_ns: int, settled: bool, dated: bool, lasting: bool
+) -> None:
     # Sections 8.8.1 and 8.8.2.2.
-    current = describe(status(mtime_ns=NOW * NS - age_ns), NOW)
-    assert current.strong is strong
-    assert current.etag.startswith(b'W/"') is not strong
-    assert current.etag.removeprefix(b"W/") == b'"%x-a"' % (NOW * NS - age_ns)
+    moment = NOW + 0.5
+    stamp = NOW * NS + NS // 2 - age_ns
+    current = describe(status(mtime_ns=stamp), moment)
+    assert (current.settled, current.dated, current.lasting) == (settled, dated, lasting)
+    assert current.etag == b'"%x-a"' % stamp
+
+
+@pytest.mark.parametrize("mtime_ns", [0, 1, NS, 2 * NS - 1])
+def test_a_time_that_builders_set_vouches_for_nothing(mtime_ns: int) -> None:
+    def tag(**of: int) -> bytes:
+        current = describe(status(mtime_ns=mtime_ns, **of), NOW)
+        assert (current.modified, current.dated) == (None, False)
+        assert (current.settled, current.lasting) == (True, True)
+        return current.etag
+
+    tags = [tag(), tag(size=11), tag(inode=7), tag(ctime_ns=NOW * NS - 4 * NS)]
+    assert len(set(tags)) == 4
+    assert tag() == tags[0]
+    # What no one outside is to know, isn't in it.
+    assert re.fullmatch(b'"[0-9a-f]{32}"', tags[0])
+    young = describe(status(mtime_ns=mtime_ns, ctime_ns=NOW * NS - NS), NOW)
+    assert (young.settled, young.lasting) == (False, False)
+
+
+def test_the_seconds_beside_those_of_builders() -> None:
+    for mtime_ns in (-1, 2 * NS):
+        current = describe(status(mtime_ns=mtime_ns), NOW)
+        assert current.etag == b'"%x-a"' % mtime_ns
+        assert current.modified == max(0, mtime_ns // NS)
 
 
 def test_the_tag_is_the_same_on_every_replica() -> None:
@@ -251,7 +282,10 @@ SIZES = st.integers(0, 2**63 - 1)
 def test_validators(mtime_ns: int, size: int, now: float) -> None:
     current = describe(status(size, mtime_ns), now)
     # Section 8.8.3: entity-tag = [ weak ] opaque-tag.
-    assert re.fullmatch(rb'(W/)?"[\x21\x23-\x7e]*"', current.etag)
+    assert re.fullmatch(rb'"[\x21\x23-\x7e]*"', current.etag)
+    if current.modified is None:
+        assert 0 <= mtime_ns < 2 * NS
+        return
     # Section 8.8.2.1: never later than the message itself.
     assert 0 <= current.modified <= now
     if 0 <= mtime_ns <= now * NS:
@@ -263,7 +297,7 @@ def test_validators(mtime_ns: int, size: int, now: float) -> None:
 
 @given(one=st.tuples(SIZES, MOMENTS), other=st.tuples(SIZES, MOMENTS))
 def test_two_versions_have_two_tags(one: tuple[int, int], other: tuple[int, int]) -> None:
-    tags = [describe(status(*version), NOW).etag.removeprefix(b"W/") for version in (one, other)]
+    tags = [describe(status(*version), NOW).etag for version in (one, other)]
     assert (tags[0] == tags[1]) == (one == other)
 
 
