@@ -128,11 +128,14 @@ def merged(application: Headers, file: Headers, status: int) -> Headers:
 
 
 def deliberate_type(application: Headers) -> bytes | None:
-    """The Content-Type that the application chose; ``None`` where it left Django's default."""
-    for name, value in application:
-        if name == b"content-type":
-            return None if _DJANGO_DEFAULT_TYPE.match(value) else value
-    return None
+    """The Content-Type that the application chose; ``None`` where it left Django's default.
+
+    Of several lines a browser makes one, and so must who asks whether the type is harmless.
+    """
+    values = [value.strip(b" \t") for name, value in application if name == b"content-type"]
+    if all(not value or _DJANGO_DEFAULT_TYPE.match(value) for value in values):
+        return None
+    return b", ".join(values)
 
 
 def value(application: Headers, wanted: bytes) -> bytes | None:

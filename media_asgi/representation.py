@@ -7,6 +7,7 @@ Pure: the file's ``stat`` and the time are arguments.
 import hashlib
 import mimetypes
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,15 @@ _PASSIVE = frozenset(
 )
 _PASSIVE_KINDS = frozenset({"audio", "font", "image", "video"})
 
+# One media type and nothing besides (RFC 9110 section 8.3.1). Of several, separated by commas or in
+# several lines, browsers take the last that they can read
+# (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type). A backslash in a quoted string
+# is not read by all of them alike.
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_MEDIA_TYPE = re.compile(
+    rf"""({_TOKEN})/({_TOKEN})(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"[^"\\\x00-\x1f\x7f]*"))*"""
+)
+
 # No script, no form, no plug-in, and an opaque origin, whose cookies and storage are not the site's
 # (https://www.w3.org/TR/CSP3/#directive-sandbox). A picture's own styles go on working in <img>.
 SANDBOX = b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
@@ -198,10 +208,15 @@ def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
 
 
 def is_passive(type_: str) -> bool:
-    """Is a file of this type sure to run nothing when a browser opens it as a page?"""
-    essence = type_.partition(";")[0].strip().lower()
-    kind, _, subtype = essence.partition("/")
-    return essence in _PASSIVE or (kind in _PASSIVE_KINDS and "xml" not in subtype)
+    """Is a file of this type sure to run nothing when a browser opens it as a page?
+
+    What isn't exactly one media type may be read as another one.
+    """
+    match = _MEDIA_TYPE.fullmatch(type_)
+    if match is None:
+        return False
+    kind, subtype = match[1].lower(), match[2].lower()
+    return f"{kind}/{subtype}" in _PASSIVE or (kind in _PASSIVE_KINDS and "xml" not in subtype)
 
 
 # Of these every line counts (RFC 9110 section 12.5.5, CSP3 section 3.1).

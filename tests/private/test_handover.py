@@ -360,6 +360,11 @@ def test_types(site: Site) -> None:
     assert "default-src 'self'" in both.all("content-security-policy")
     assert any("sandbox" in value for value in both.all("content-security-policy"))
     assert "content-security-policy" not in site.get("/sync/answer/", header=accel(path))
+    # Of several types a browser takes one, and not the first of them.
+    for type_ in ("image/png, text/html", "image/png; a, text/html", "image/png;", "*/*", "x"):
+        odd = site.get("/sync/answer/", header=accel(path), type=type_)
+        assert odd["content-type"] == type_
+        assert "sandbox" in odd["content-security-policy"]
 
 
 @on("daphne", "daphne-mounted")

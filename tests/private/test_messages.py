@@ -171,6 +171,25 @@ def test_headers_are_any_iterable(internal: Location) -> None:
     assert exchange.sent[0]["status"] == 204
 
 
+def test_several_content_types_of_a_hand_over_are_one_that_is_sandboxed(internal: Location) -> None:
+    for types, sent in (
+        ([b"image/png", b"text/html"], b"image/png, text/html"),
+        ([b"text/html; charset=utf-8", b"image/png"], b"text/html; charset=utf-8, image/png"),
+        ([b"image/png", b"image/png"], b"image/png, image/png"),
+    ):
+        own = [(b"Content-Type", type_) for type_ in types]
+        exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"), *own)])
+        exchange.run(internal)
+        headers = exchange.sent[0]["headers"]
+        assert [value for name, value in headers if name == b"content-type"] == [sent]
+        (policy,) = [value for name, value in headers if name == b"content-security-policy"]
+        assert b"sandbox" in policy
+    own = [(b"content-type", b""), (b"content-type", b"text/html; charset=utf-8")]
+    exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"), *own)])
+    exchange.run(internal)
+    assert (b"content-type", b"text/plain; charset=utf-8") in exchange.sent[0]["headers"]
+
+
 def test_headers_of_the_request_are_any_iterable(internal: Location) -> None:
     for headers in (iter([(b"Range", b"bytes=4-")]), ([b"range", b"bytes=4-"],)):
         exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"))])

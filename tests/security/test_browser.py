@@ -4,8 +4,10 @@ import contextlib
 import io
 import json
 import random
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +15,9 @@ import av
 import pytest
 from PIL import Image
 from playwright.sync_api import Error, Page, sync_playwright
+
+from media_asgi.handoff import deliberate_type
+from media_asgi.representation import is_passive
 
 from ..client import Connection
 from ..programs import program
@@ -218,6 +223,119 @@ def test_nothing_passive_runs_without_the_sandbox_either(site: Site) -> None:
     for ending in PASSIVE:
         site.open(f"/trusted/file{ending}")
     assert site.told() == before
+
+
+# Content-Type as an uploader or a view may have it, each a list of the lines.
+ODD_TYPES = [
+    ["image/png"],
+    ["text/html"],
+    [" text/html "],
+    ["text/html;"],
+    ["image/png, text/html"],
+    ["image/png,text/html"],
+    ["text/html, image/png"],
+    ["text/html, */*"],
+    ["text/html, x"],
+    ["image/png, text/html;charset=utf-8"],
+    ["image/png", "text/html"],
+    ["text/html", "image/png"],
+    ["text/html", ""],
+    ["", "text/html"],
+    ["image/png; a, text/html"],
+    ['image/png; a="b, text/html'],
+    ['image/png; a="b", text/html'],
+    ['image/png; a="b, text/html"'],
+    ['image/png; a="b\\", text/html; c="d"'],
+    ['image/png; a="b', 'c", text/html'],
+    ["image/png; a='b, text/html'"],
+    ['image/png;"a, text/html'],
+    ["image/png; text/html"],
+    ["image/png;text/html;"],
+    ["image/png text/html"],
+    ["text/html image/png"],
+    ["text/html(image/png)"],
+    ["text/html\timage/png"],
+    ["image/png\x0b, text/html"],
+    ["text/html\x0c"],
+    ["\x0ctext/html"],
+    ["text/html\x01"],
+    ["image/png\xa0"],
+    ["image/png,"],
+    [",text/html"],
+    ["TEXT/HTML"],
+    ["image/svg"],
+    ["image/svg+xml"],
+    ["image/svg+xml, image/png"],
+    ["image/png, image/svg+xml"],
+    ["*/*"],
+    ["image/*"],
+    ["image"],
+    ["/"],
+    ["unknown/unknown"],
+    ["application/unknown"],
+    [""],
+    [";text/html"],
+    [";"],
+]
+# Those of which Chromium runs a page or a picture.
+RUN_ODD = {
+    ("text/html",),
+    ("image/png, text/html",),
+    ("image/png", "text/html"),
+    ("image/png; a, text/html",),
+    ("image/svg+xml",),
+}
+
+
+@contextlib.contextmanager
+def _odd_types(tell: set[int]) -> Iterator[int]:
+    """A server of a page and of a picture that tell it when they run, under each of the types."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            number = int(self.path.strip("/tel-?"))
+            body = b""
+            self.send_response(200)
+            if self.path.startswith("/tell"):
+                tell.add(number)
+            elif number < 2 * len(ODD_TYPES):
+                template = SVG if number % 2 else HTML
+                script = f"fetch('/tell?{number}', {{keepalive: true}})"
+                body = template.format(script=script).encode()
+                for line in ODD_TYPES[number // 2]:
+                    self.send_header("Content-Type", line)
+                self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+def test_no_type_that_chromium_runs_is_taken_for_harmless(site: Site) -> None:
+    """Chromium's reading of a Content-Type against ours, without a sandbox in between."""
+    told: set[int] = set()
+    with _odd_types(told) as port:
+        for number in range(2 * len(ODD_TYPES)):
+            with contextlib.suppress(Error):  # a file that is downloaded instead
+                site.page.goto(f"http://127.0.0.1:{port}/{number}", wait_until="load")
+        site.page.wait_for_timeout(500)
+        site.page_with("")
+    ran = {tuple(ODD_TYPES[number // 2]) for number in told}
+    assert ran >= RUN_ODD
+    harmless = set()
+    for lines in ran:
+        type_ = deliberate_type([(b"content-type", line.encode("latin-1")) for line in lines])
+        if type_ is not None and is_passive(type_.decode("latin-1")):
+            harmless.add(lines)
+    assert not harmless
 
 
 def test_a_page_in_the_sandbox_has_no_origin(site: Site) -> None:
