@@ -25,6 +25,7 @@ _OF_THE_FILE = frozenset(
     {
         b"accept-ranges",
         b"content-encoding",
+        b"content-language",  # of the page that Django's LocaleMiddleware took it for
         b"content-length",
         b"content-range",
         # As the application chose it (see deliberate_type), or that of a multipart answer.
@@ -34,6 +35,9 @@ _OF_THE_FILE = frozenset(
         b"transfer-encoding",
     }
 )
+
+# Those name a file, and where it lies is nobody's business.
+_NAME_A_FILE = frozenset({b"x-accel-redirect", b"x-sendfile"})
 
 # What Django says of any HttpResponse that isn't told its type: the charset tells.
 _DJANGO_DEFAULT_TYPE = re.compile(rb"text/html; charset=.*", re.DOTALL)
@@ -69,20 +73,15 @@ class Handover:
             self._started = True
             given = [*message.get("headers", ())]  # any iterable, which may be read only once
             headers = [(name.lower(), value) for name, value in given]
-            kept = [pair for pair in headers if not _is_ours(pair[0])]
-            if len(kept) != len(given):
-                if 200 <= message["status"] < 300:
-                    self.target = target(headers)
-                if self.target is not None:
-                    self.headers = kept
-                    return
-                given = kept
+            if 200 <= message["status"] < 300:
+                self.target = target(headers)
+            if self.target is not None:
+                self.headers = headers
+                return
+            # Others of X-Accel, such as X-Accel-Buffering of an event stream, are for a proxy.
+            given = [pair for pair in given if pair[0].lower() not in _NAME_A_FILE]
             message = {**message, "headers": given}
         await self._send(message)
-
-
-def _is_ours(name: bytes) -> bool:
-    return name == b"x-sendfile" or name.startswith(b"x-accel-")
 
 
 def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
@@ -118,13 +117,20 @@ def _texts(raw: bytes) -> list[str]:
 def merged(application: Headers, file: Headers, status: int) -> Headers:
     """The headers of the file's answer, with the application's own kept."""
     own = [
-        (name, value)
+        (name, _framed(value) if name == b"x-frame-options" else value)
         for name, value in application
         if name not in _OF_THE_FILE
+        and name not in _NAME_A_FILE
+        and not name.startswith(b"x-accel-")
         # Those are about the file, which such an answer does not hold.
         and (status in (200, 206) or not name.startswith(b"content-"))
     ]
     return overlaid(file, own)
+
+
+def _framed(value: bytes) -> bytes:
+    """Django's XFrameOptionsMiddleware denies it for any page, and the site previews its files."""
+    return b"SAMEORIGIN" if value.strip(b" \t").upper() == b"DENY" else value
 
 
 def deliberate_type(application: Headers) -> bytes | None:

@@ -44,7 +44,7 @@ def one(data: bytes) -> None:
         method = "HEAD" if kind & 32 else "GET"
         answer = one.get("/application", headers, method=method)
         names = {name.lower() for name, _ in answer.headers}
-        assert not any(name.startswith((b"x-accel-", b"x-sendfile")) for name in names)
+        assert not names & {b"x-accel-redirect", b"x-sendfile"}
         if answer.body not in (b"inner", b"") and answer.status == 200:
             assert answer.body in PROTECTED
         if answer.status == 500 and method == "GET":

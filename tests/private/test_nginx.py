@@ -243,13 +243,19 @@ def test_difference_in_types(both: Both) -> None:
 
 def test_difference_in_headers(both: Both) -> None:
     """Nginx keeps a handful of the application's headers, and adds none."""
-    own = ["X-Own: 1", "Vary: Cookie", "Content-Language: de", "Link: </a>", "Pragma: no-cache"]
-    own += ["X-Frame-Options: DENY", "Content-Security-Policy: default-src 'self'"]
+    own = ["X-Own: 1", "Vary: Cookie", "Link: </a>", "Pragma: no-cache"]
+    own += ["X-Frame-Options: SAMEORIGIN", "Content-Security-Policy: default-src 'self'"]
     ours, nginx = both.hand_over("/protected/a.pdf", header=own)
     for header in own:
         name, _, value = header.partition(": ")
         assert value in ours.all(name)
         assert name not in nginx
+    # Of a page, and not of the file, say Django's middlewares:
+    pages = ["X-Frame-Options: DENY", "Content-Language: de"]
+    framed = both.hand_over("/protected/a.pdf", header=pages)
+    assert framed[0]["x-frame-options"] == "SAMEORIGIN"
+    assert "x-frame-options" not in framed[1]
+    assert not [answer for answer in framed if "content-language" in answer]
     assert ours["cache-control"] == "private, no-cache"
     assert ours["x-content-type-options"] == "nosniff"
     assert "cache-control" not in nginx

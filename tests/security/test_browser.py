@@ -395,15 +395,27 @@ def test_a_pdf_opens(site: Site) -> None:
     assert response
     assert response.headers["content-type"] == "application/pdf"
     assert "content-security-policy" not in response.headers
+    _wait_for_red(site.page)
+
+
+@pytest.mark.parametrize("name", ["framed.pdf", "framed.png"])
+def test_a_preview_that_a_page_hands_over_shows_in_an_iframe(site: Site, name: str) -> None:
+    """Django denies frames to each page of its own, and so to its answer with X-Accel-Redirect."""
+    Image.new("RGB", (400, 400), (200, 0, 0)).save(site.root / name)
+    site.page_with(f'<iframe width="600" height="600" src="/preview?{name}"></iframe>')
+    _wait_for_red(site.page)
+
+
+def _wait_for_red(page: Page) -> None:
     deadline = time.monotonic() + 15
     while True:
-        picture = Image.open(io.BytesIO(site.page.screenshot())).convert("RGB")
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         colours = picture.getcolors(1 << 24)
         assert colours
         red = sum(count for count, (r, g, b) in colours if r > 150 and g < 60 and b < 60)
         if red > 10_000:
             return
-        assert time.monotonic() < deadline, "no red page is to be seen"
+        assert time.monotonic() < deadline, "nothing red is to be seen"
         time.sleep(0.2)
 
 
