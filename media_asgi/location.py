@@ -26,6 +26,9 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: visible characters, with spaces and tabs between them. No CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 _SHARED = re.compile(r"\b(?:public|s-maxage)\b", re.IGNORECASE)
+# private="field" is about that field alone (RFC 9111 section 5.2.2.7), and counts for nothing here.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_UNSHARED = re.compile(r"(?:\A|,)[ \t]*(?:private|no-store)[ \t]*(?:,|\Z)", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[\x21-\x29\x2b\x2d\x2e\x30-\x40\x5b-\x7e]+")
@@ -62,7 +65,8 @@ class Location:
 
     ``cache_control``: the ``Cache-Control`` of the files (RFC 9111 section 5.2.2), or a callable of
     the path. By default ``"no-cache"``: stored, but asked for again each time, and answered by a
-    304 while nothing changed; ``"private, no-cache"`` where ``access`` isn't ``"public"``.
+    304 while nothing changed; ``"private, no-cache"`` where ``access`` isn't ``"public"``. There
+    ``private`` is added to yours where it is missing.
 
     ``immutable``: a regular expression, searched in the path, for files that never change; they
     are kept for a year.
@@ -119,13 +123,8 @@ class Location:
         set_(self, "folder", _folder(self.root, self.url))
         self._check_access()
         if self.cache_control is not None and not callable(self.cache_control):
-            check_header("cache-control", self.cache_control, self._option("cache_control"))
-            if not self.is_public and _SHARED.search(self.cache_control):
-                raise ImproperlyConfigured(
-                    f"{self._option('cache_control')} is {self.cache_control!r}, with which a "
-                    "shared cache gives the files to anyone, whatever access says. Leave it out, "
-                    "or give one with 'private'."
-                )
+            value = self._checked_cache_control(self.cache_control, self._option("cache_control"))
+            set_(self, "cache_control", value)
         if self.immutable is not None:
             try:
                 pattern = re.compile(self.immutable)
@@ -213,9 +212,20 @@ class Location:
             return private + "no-cache"
         if not callable(self.cache_control):
             return self.cache_control
-        value = self.cache_control(path)
-        check_header("cache-control", value, f"{self._option('cache_control')} of {path!r}")
-        return value
+        option = f"{self._option('cache_control')} of {path!r}"
+        return self._checked_cache_control(self.cache_control(path), option)
+
+    def _checked_cache_control(self, value: str, option: str) -> str:
+        check_header("cache-control", value, option)
+        if self.is_public:
+            return value
+        if _SHARED.search(value):
+            raise ImproperlyConfigured(
+                f"{option} is {value!r}, with which a shared cache gives the files to anyone, "
+                "whatever access says. Leave it out, or give one with 'private'."
+            )
+        # With max-age alone a shared cache may store, too (RFC 9111 section 3).
+        return value if _UNSHARED.search(_QUOTED.sub('""', value)) else f"private, {value}"
 
     def headers_for(self, path: str) -> list[tuple[bytes, bytes]]:
         """The configured headers of the file at ``path`` beneath the root."""

@@ -1,6 +1,7 @@
 """What stands between the application and the server, message by message."""
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,19 @@ def test_several_content_types_of_a_hand_over_are_one_that_is_sandboxed(internal
     exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"), *own)])
     exchange.run(internal)
     assert (b"content-type", b"text/plain; charset=utf-8") in exchange.sent[0]["headers"]
+
+
+def test_a_callable_that_lets_everyone_share_a_guarded_file_is_an_error(
+    internal: Location, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = dataclasses.replace(internal, cache_control=lambda path: "public, max-age=5")
+    exchange = Exchange([start((b"x-accel-redirect", b"/internal/a.txt"))])
+    exchange.run(shared)
+    assert exchange.sent[0]["status"] == 500
+    assert (b"cache-control", b"no-store") in exchange.sent[0]["headers"]
+    (record,) = caplog.records
+    assert record.exc_info
+    assert "a shared cache gives the files to anyone" in str(record.exc_info[1])
 
 
 def test_headers_of_the_request_are_any_iterable(internal: Location) -> None:

@@ -342,7 +342,22 @@ def test_cache_control(tmp_path: Path) -> None:
     # RFC 9111 section 5.2.2.7: what not all may see is for no shared cache.
     assert of("a.txt", access="internal") == "private, no-cache"
     assert of("a.txt", access=lambda request, path: True) == "private, no-cache"
-    assert of("a.txt", access="internal", cache_control="max-age=5") == "max-age=5"
+    for given, sent in [
+        ("max-age=5", "private, max-age=5"),
+        ("no-cache", "private, no-cache"),
+        ("private", "private"),
+        ("max-age=5, Private", "max-age=5, Private"),
+        ("private,max-age=5", "private,max-age=5"),
+        ("no-store", "no-store"),
+        ("max-age=0 ,\tNO-STORE", "max-age=0 ,\tNO-STORE"),
+        # Only that field is private.
+        ('private="set-cookie", max-age=5', 'private, private="set-cookie", max-age=5'),
+        ('a="b, private, c"', 'private, a="b, private, c"'),
+        ("privately, x-private", "private, privately, x-private"),
+    ]:
+        for value in (given, lambda path, given=given: given):
+            assert of("a.txt", access="internal", cache_control=value) == sent
+            assert of("a.txt", cache_control=value) == given
     # RFC 8246.
     for pattern in (r"\.[0-9a-f]{4}\.", re.compile(r"\.[0-9a-f]{4}\.")):
         options: dict[str, Any] = {"immutable": pattern, "cache_control": "max-age=5"}
@@ -356,6 +371,16 @@ def test_a_callable_that_gives_no_cache_control(tmp_path: Path, value: Any) -> N
     location = Location(url="/m/", root=tmp_path, cache_control=lambda path: value)
     message = refusal(location.cache_control_for, "a.txt")
     for word in ("cache_control", "'/m/'", "'a.txt'", repr(value)):
+        assert word in message
+
+
+@pytest.mark.parametrize("value", ["public, max-age=5", "max-age=5, S-maxage=9"])
+def test_a_callable_that_lets_everyone_share_what_is_not_public(tmp_path: Path, value: str) -> None:
+    location = Location(
+        url="/m/", root=tmp_path, access=lambda request, path: True, cache_control=lambda _: value
+    )
+    message = refusal(location.cache_control_for, "a.txt")
+    for word in ("cache_control", "'/m/'", "'a.txt'", repr(value), "private"):
         assert word in message
 
 
