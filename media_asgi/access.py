@@ -78,7 +78,9 @@ class Predicate:
         """Django's request, with session and user as Django's own middlewares load them: lazily."""
         if self._loaders is None:
             self._loaders = _loaders()
-        request = ASGIRequest(scope, io.BytesIO())
+        # There is no body for it to describe, and Django raises on one that it can't read.
+        headers = [pair for pair in scope["headers"] if pair[0].lower() != b"content-type"]
+        request = ASGIRequest({**scope, "headers": headers}, io.BytesIO())
         for load in self._loaders:
             load(request)
         return request

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import NamedTuple
 
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.signing import BadSignature
 
 from . import cors, handoff, paths, response, signing, transfer
@@ -328,7 +329,12 @@ class Served:
                 cache_control=until if self.location.cache_control is None else None,
                 headers=tuple(headers.items()),
             )
-        admitted = await self._predicate(scope, path)
+        try:
+            admitted = await self._predicate(scope, path)
+        except (BadRequest, SuspiciousOperation):
+            # The predicate has looked at what Django can't take, such as a host that isn't allowed
+            # or a query of thousands of fields.
+            raise _Refused(400, []) from None
         if isinstance(admitted, str):
             raise _Refused(302, [(b"location", admitted.encode("ascii"))])
         if not admitted:

@@ -219,6 +219,38 @@ def test_no_connection_to_the_database_is_left(site: Site) -> None:
 
 
 @on(*BOTH)
+def test_a_request_whose_content_type_django_cannot_read(site: Site) -> None:
+    site.put("asked/alice/typed.bin", DATA)
+    site.put("asked/object.bin", DATA)
+    alice = site.browser("alice")
+    for value in (
+        "x" * 10_001,
+        "text/plain; " + "a=b; " * 2000,
+        "a; b*=x'y'%ff",
+        "text/x; a*=b",
+        ";",
+    ):
+        for method in ("GET", "HEAD"):
+            fields = ("Content-Type", value)
+            answer = alice.get("/members/alice/typed.bin", fields, method=method)
+            assert (value[:20], answer.status) == (value[:20], 200)
+            assert site.get("/members/alice/typed.bin", fields, method=method).status == 403
+    # Nor does its charset say how the query is read.
+    charset = ("Content-Type", "text/plain; charset=utf-16")
+    assert site.get("/object/object.bin?word=open", charset).body == DATA
+
+
+@on(*BOTH)
+def test_a_query_that_django_does_not_take(site: Site) -> None:
+    site.put("asked/object.bin", DATA)
+    many = "&".join(f"a{number}=1" for number in range(1001))
+    for location in ("object", "object-later"):
+        response = site.get(f"/{location}/object.bin?{many}&word=open")
+        assert response.status == 400
+        check(response)
+
+
+@on(*BOTH)
 def test_other_methods_are_refused_without_asking(site: Site) -> None:
     site.put("asked/methods.bin", DATA)
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"):
