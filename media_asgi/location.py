@@ -78,7 +78,8 @@ class Location:
 
     ``follow_symlinks``: follow links that leave the root too. By default ``False``.
 
-    ``dotfiles``: serve names that begin with a dot too. By default ``False``.
+    ``dotfiles``: serve names that begin with a dot too: all, or those of a list, such as
+    ``[".well-known"]``. By default ``False``.
 
     ``sandbox``: keep files that a browser would run, such as HTML and SVG, from running in the
     site's origin when they are opened as a page. By default ``True``.
@@ -105,7 +106,7 @@ class Location:
     headers: Mapping[str, str] | Callable[[str], Mapping[str, str]] | None = None
     content_types: Mapping[str, str] | None = None
     follow_symlinks: bool = False
-    dotfiles: bool = False
+    dotfiles: bool | Collection[str] = False
     sandbox: bool = True
     fallthrough: bool = False
     login_redirect: bool = False
@@ -141,7 +142,9 @@ class Location:
             set_(self, "cors", self._checked_origins(self.cors))
         if self.content_types is not None:
             set_(self, "content_types", self._checked_types(self.content_types))
-        for name in ("follow_symlinks", "dotfiles", "sandbox", "fallthrough", "login_redirect"):
+        if not isinstance(self.dotfiles, bool):
+            set_(self, "dotfiles", self._checked_dotfiles(self.dotfiles))
+        for name in ("follow_symlinks", "sandbox", "fallthrough", "login_redirect"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ImproperlyConfigured(
                     f"{self._option(name)} is {value!r}. Give True or False."
@@ -305,6 +308,26 @@ class Location:
         raise ImproperlyConfigured(
             f"{self._option('cors')} is {origins!r}. Give '*' or a list of origins, each a scheme, "
             "a host and perhaps a port, as a browser sends them: ['https://app.example']."
+        )
+
+    def _checked_dotfiles(self, names: object) -> frozenset[str]:
+        if isinstance(names, Collection) and not isinstance(names, str | bytes):
+            for name in names:
+                if (
+                    not isinstance(name, str)
+                    or name[:1] != "."
+                    or name in (".", "..")
+                    or "/" in name
+                    or "\0" in name
+                ):
+                    raise ImproperlyConfigured(
+                        f"{self._option('dotfiles')} has {name!r}. Give names of one segment each "
+                        'that begin with a dot, such as ".well-known".'
+                    )
+            return frozenset(names)
+        raise ImproperlyConfigured(
+            f"{self._option('dotfiles')} is {names!r}. Give True, False, or a list of names, such "
+            'as [".thumbnails", ".well-known"].'
         )
 
     def _checked_types(self, types: Mapping[str, str]) -> dict[str, str]:

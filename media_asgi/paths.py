@@ -2,15 +2,17 @@
 Which file does a URL's path name?
 
 Pure: no file is touched here. What comes out is safe by construction: no empty, ``.`` or ``..``
-segment, no NUL, and (unless they are wanted) no segment that begins with a dot. Links are another
-matter, and the resolver's (``files``).
+segment, no NUL, and (unless they are wanted) no segment that begins with a dot, but for a file of
+which only the ending is left. Links are another matter, and the resolver's (``files``).
 """
 
 import os
 import re
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
+
+from .representation import nameless
 
 _ON_WINDOWS = os.name == "nt"
 
@@ -55,17 +57,34 @@ def climbs(path: str) -> bool:
     return "/../" in f"{path}/" or "\0" in path
 
 
-def file_name(rest: str, *, dotfiles: bool = False, windows: bool = _ON_WINDOWS) -> bytes | None:
+def hidden_segment(rest: str, dotfiles: bool | Collection[str]) -> str | None:
+    """The first segment of this path that begins with a dot and isn't to be served."""
+    if dotfiles is True:
+        return None
+    above, _, last = rest.rpartition("/")
+    for segment in above.split("/"):
+        if segment[:1] == "." and not (dotfiles and segment in dotfiles):
+            return segment
+    if last[:1] == "." and nameless(last) is None and not (dotfiles and last in dotfiles):
+        return last
+    return None
+
+
+def file_name(
+    rest: str, *, dotfiles: bool | Collection[str] = False, windows: bool = _ON_WINDOWS
+) -> bytes | None:
     """The name beneath the root, ``/`` between its segments, for the path below a location's URL.
 
     ``None`` where it can name no file: an empty, ``.`` or ``..`` segment (a folder's trailing slash
-    included), NUL, a segment that begins with a dot unless ``dotfiles``, characters the file
-    system's encoding does not have, and on Windows what Win32 reads as something else.
+    included), NUL, a segment that begins with a dot unless ``dotfiles`` (all, or these), characters
+    the file system's encoding does not have, and on Windows what Win32 reads as something else.
     """
     fenced = f"/{rest}/"
     if "//" in fenced or "\0" in fenced:
         return None
-    if "/." in fenced and (not dotfiles or "/./" in fenced or "/../" in fenced):
+    if "/." in fenced and (
+        "/./" in fenced or "/../" in fenced or hidden_segment(rest, dotfiles) is not None
+    ):
         return None
     if windows and _WINDOWS_REFUSES.search(rest):
         return None

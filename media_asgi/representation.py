@@ -60,12 +60,15 @@ for _extension, _type in {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
     ".mjs": "text/javascript",
+    ".mid": "audio/midi",
+    ".midi": "audio/midi",
     ".mkv": "video/matroska",
     ".mov": "video/quicktime",
     ".mp3": "audio/mpeg",
     ".mpd": "application/dash+xml",
     ".mpg4": "video/mp4",
     ".obj": "model/obj",
+    ".odg": "application/vnd.oasis.opendocument.graphics",
     ".odp": "application/vnd.oasis.opendocument.presentation",
     ".ods": "application/vnd.oasis.opendocument.spreadsheet",
     ".odt": "application/vnd.oasis.opendocument.text",
@@ -92,6 +95,7 @@ for _extension, _type in {
     ".weba": "audio/webm",
     ".webm": "video/webm",
     ".webp": "image/webp",
+    ".wma": "audio/x-ms-wma",
     ".wmf": "image/wmf",
     ".wmv": "video/x-ms-wmv",
     ".woff": "font/woff",
@@ -115,6 +119,20 @@ _COMPRESSED = {
 _TYPES.encodings_map |= {".z": "compress", ".zst": "zstd"}  # names are looked up in lower case
 
 DEFAULT_TYPE = "application/octet-stream"
+
+# A name of which only the ending is left. Django stores "!!!.mp4" as ".mp4", and where
+# that is taken as ".mp4_m4tgpwS". Other code drops whatever isn't Latin. Pictures, sound, film,
+# fonts, PDF, office formats, ZIP and gzip: no program keeps settings or secrets under such a name.
+_NAMELESS = re.compile(
+    r"""(\.(?:apng|avif|bmp|gif|heic|heif|ico|jfif|jp2|jpe?g|jxl|png|psd|svg|tiff?|webp
+    |aac|aiff?|flac|m4a|midi?|mp3|oga|ogg|opus|wav|weba|wma
+    |3gp|avi|m4v|mkv|mov|mp4|mpe?g|ogv|webm|wmv
+    |eot|otf|ttc|ttf|woff2?
+    |pdf
+    |docx?|odg|odp|ods|odt|pptx?|rtf|xlsx?
+    |zip|gz))(?:_[a-z0-9]{7})?""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
 
 # Opened as a page, a file of one of these types runs nothing in the site's origin: pictures, sound,
 # films and fonts, and what a browser shows as text, in a viewer of its own, or downloads. Whatever
@@ -193,6 +211,8 @@ def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
     ``overrides`` maps lower-case endings (``".md"``, ``".tar.gz"``) to types; the longest wins.
     """
     base = name.rpartition("/")[2].lower()
+    if (ending := nameless(base)) is not None:
+        base = f"a{ending}"
     if overrides:
         parts = base.split(".")
         for first in range(1, len(parts)):
@@ -205,6 +225,12 @@ def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
     if type_ is None:
         return DEFAULT_TYPE
     return f"{type_}; charset=utf-8" if type_.startswith("text/") else type_
+
+
+def nameless(segment: str) -> str | None:
+    """The ending of a file that was left without a name; ``None`` of any other."""
+    match = _NAMELESS.fullmatch(segment)
+    return match and match[1]
 
 
 def is_passive(type_: str) -> bool:

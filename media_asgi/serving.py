@@ -73,6 +73,9 @@ _PARTS = 2
 # has not been written to the disk yet.
 _HELD_FOR, _HELD = 0.5, 4 * 1024 * 1024
 
+# The log tells of so many dotfiles that a location refuses.
+_DOTFILES = 100
+
 # A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
 _AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
 _RANGE = frozenset({b"range"})
@@ -160,6 +163,7 @@ class Served:
         ]
         # Headers of any answer, by whether the request is secure.
         self._any = (self._of_any(secure=False), self._of_any(secure=True))
+        self._dotfiles_told: set[str] = set()
         self._remembered: dict[_Key, _Known] = {}
         self._held: dict[_Key, _Held] = {}
         self._held_bytes = 0
@@ -344,8 +348,28 @@ class Served:
     def _name(self, path: str) -> bytes:
         name = paths.file_name(path, dotfiles=self.location.dotfiles)
         if name is None:
+            self._tell_of_dotfile(path)
             raise Missing
         return name
+
+    def _tell_of_dotfile(self, path: str) -> None:
+        """One line for each name that is refused because it begins with a dot.
+
+        Clients invent names, and none is longer than a file system has it.
+        """
+        name = paths.hidden_segment(path, self.location.dotfiles)
+        told = self._dotfiles_told
+        if name in (None, ".", "..") or name in told or len(told) >= _DOTFILES or len(name) > 255:
+            return
+        told.add(name)
+        logger.warning(
+            "%r beneath %s is not served, since it begins with a dot. If clients are to have it, "
+            "set dotfiles=[%r]. The log says so once of each name, and of %d names at most.",
+            name,
+            self.location.folder,
+            name,
+            _DOTFILES,
+        )
 
     def _at_hand(self, key: _Key, fields: Mapping[bytes, bytes]) -> tuple[Response, bytes] | None:
         """The answer to a GET and its body, remembered, if the file is still the same."""

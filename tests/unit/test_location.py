@@ -128,8 +128,16 @@ REFUSED: list[Any] = [
     ({"cors": [b"https://a.example"]}, ["cors", "b'https://a.example'", "'*'"]),
     ({"cors": 5}, ["cors", "5", "'*'"]),
     *[
+        ({"dotfiles": value}, ["dotfiles", repr(value), "True, False", '".well-known"'])
+        for value in (1, "yes", None, ".env", b".env")
+    ],
+    *[
+        ({"dotfiles": [".ok", name]}, ["dotfiles", repr(name), '".well-known"'])
+        for name in ("", ".", "..", "a", "a/.b", ".a/b", ".a/", "/.a", ".a\0", b".a", None)
+    ],
+    *[
         ({name: value}, [name, repr(value), "True or False"])
-        for name in ("follow_symlinks", "dotfiles", "sandbox", "fallthrough", "login_redirect")
+        for name in ("follow_symlinks", "sandbox", "fallthrough", "login_redirect")
         for value in (1, "yes", None)
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],

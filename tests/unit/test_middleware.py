@@ -398,6 +398,43 @@ def test_dotfiles(serve: Serve) -> None:
     assert ask(application, "/media/../media-secret/x.txt").status == 404
 
 
+def test_dotfiles_of_a_list(serve: Serve, media: Path) -> None:
+    application = serve(dotfiles=[".git"])
+    assert ask(application, "/media/.git/config").body == b"config"
+    assert ask(application, "/media/.hidden").status == 404
+
+
+def test_a_file_of_which_only_the_ending_is_left(serve: Serve, media: Path) -> None:
+    application = serve(content_types={".hidden": "text/plain"})
+    for name, type_ in ((".pdf", "application/pdf"), (".jpg_m4tgpwS", "image/jpeg")):
+        (media / name).write_bytes(b"upload")
+        answer = ask(application, f"/media/{name}")
+        assert (answer.status, answer.body) == (200, b"upload")
+        assert answer.headers["content-type"] == type_
+        assert "content-security-policy" not in answer.headers
+    (media / "folder" / ".svg").write_bytes(b"<svg/>")
+    assert "sandbox" in ask(application, "/media/folder/.svg").headers["content-security-policy"]
+    assert ask(application, "/media/.hidden").status == 404
+
+
+def test_the_log_tells_of_each_refused_dotfile_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = serve()
+    for _ in range(3):
+        for path in (".git/config", ".git/HEAD", "a/.hidden", "nope", ".jpg", "a/./b"):
+            assert ask(application, f"/media/{path}").status == 404
+    names = [".git", ".hidden"]
+    assert [record.args[0] for record in caplog.records if record.args] == names
+    assert all("dotfiles=['" in record.getMessage() for record in caplog.records)
+    # Clients invent names.
+    for number in range(200):
+        ask(application, f"/media/.invented-{number}\n")
+        ask(application, f"/media/.{'x' * 255}{number}")
+    assert len(caplog.records) == 100
+    assert not any("\n" in record.getMessage() for record in caplog.records)
+
+
 def test_links(serve: Serve, media: Path) -> None:
     (media / "out").symlink_to(media.parent / "media-secret")
     assert ask(serve(), "/media/out/x.txt").status == 404

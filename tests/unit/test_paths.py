@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.paths import climbs, file_name, request_path
+from media_asgi.paths import climbs, file_name, hidden_segment, request_path
+from media_asgi.representation import content_type
 
 # RFC 3986 section 3.3: a segment is anything between slashes; section 5.2.4: "." and ".." are the
 # client's to remove.
@@ -134,6 +135,81 @@ def test_dotfiles_only_where_they_are_wanted(rest: str) -> None:
     assert file_name(rest, dotfiles=True, windows=False) == os.fsencode(rest)
 
 
+NAMELESS = [
+    ".pdf",
+    ".jpg",
+    "a/b/.JPG",
+    ".jpg_m4tgpwS",
+    "a/.mp4_0123456",
+    ".woff2",
+    ".docx",
+    ".zip",
+    ".gz",
+    ".svg",
+]
+# With an ending of another list, of another length, in a folder, or of more than an ending.
+NOT_NAMELESS = [
+    ".env",
+    ".git",
+    ".htaccess",
+    ".html",
+    ".txt",
+    ".json",
+    ".key",
+    ".jpg/a",
+    ".pdf/.jpg",
+    ".git/.jpg",
+    ".jpg_m4tgpw",
+    ".jpg_m4tgpwSx",
+    ".jpg_m4tgpw-",
+    ".jpg_m4tgp\u0660S",
+    ".jpg_m4tgpwS.env",
+    ".env_m4tgpwS",
+    ".jpg\n",
+    ".jpg ",
+    ".jpg~",
+    ".jpg.env",
+    ".env.jpg",
+    ".tar.gz",
+    "..jpg",
+    ".m\N{KELVIN SIGN}v",
+]
+
+
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("rest", NAMELESS)
+def test_a_file_of_which_only_the_ending_is_left(rest: str, windows: bool) -> None:
+    for dotfiles in (False, True, frozenset({".well-known"})):
+        assert file_name(rest, dotfiles=dotfiles, windows=windows) == os.fsencode(rest)
+
+
+@pytest.mark.parametrize("rest", NOT_NAMELESS)
+def test_other_dotfiles_are_no_files_without_a_name(rest: str) -> None:
+    assert file_name(rest, windows=False) is None
+    assert file_name(rest, dotfiles=frozenset({".other"}), windows=False) is None
+
+
+@pytest.mark.parametrize(
+    ("rest", "hidden"),
+    [
+        (".thumbnails/a.jpg", None),
+        ("a/.thumbnails/b/.well-known", None),
+        (".thumbnails/.jpg", None),
+        (".thumbnails", None),
+        (".thumbnails/.env", ".env"),
+        (".git/.thumbnails", ".git"),
+        (".thumbnailsx/a.jpg", ".thumbnailsx"),
+        (".THUMBNAILS/a.jpg", ".THUMBNAILS"),
+        (".thumbnails/../a", ".."),
+    ],
+)
+def test_dotfiles_of_a_list(rest: str, hidden: str | None) -> None:
+    names = frozenset({".thumbnails", ".well-known"})
+    assert hidden_segment(rest, names) == hidden
+    name = None if hidden else os.fsencode(rest)
+    assert file_name(rest, dotfiles=names, windows=False) == name
+
+
 @pytest.mark.parametrize("rest", REFUSED_ON_WINDOWS)
 def test_what_windows_would_take_for_something_else(rest: str) -> None:
     assert file_name(rest, dotfiles=True, windows=True) is None
@@ -158,7 +234,9 @@ def test_nothing_escapes(rest: str, dotfiles: bool) -> None:
     assert b"\0" not in name
     assert os.fsdecode(name) == rest
     if not dotfiles:
-        assert not any(segment.startswith(b".") for segment in name.split(b"/"))
+        *folders, last = rest.split("/")
+        assert not any(segment.startswith(".") for segment in folders)
+        assert not last.startswith(".") or content_type(last) != "application/octet-stream"
 
 
 def _is_reserved(name: str) -> bool:
@@ -187,7 +265,7 @@ SEGMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/
 @given(segments=st.lists(SEGMENT, min_size=1, max_size=5), dotfiles=st.booleans())
 def test_every_name_is_served(segments: list[str], dotfiles: bool) -> None:
     rest = "/".join(segments)
-    if {".", ".."} & set(segments) or (not dotfiles and any(s.startswith(".") for s in segments)):
+    if {".", ".."} & set(segments) or (not dotfiles and hidden_segment(rest, False)):
         assert file_name(rest, dotfiles=dotfiles, windows=False) is None
     else:
         assert file_name(rest, dotfiles=dotfiles, windows=False) == rest.encode()

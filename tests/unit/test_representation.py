@@ -91,6 +91,15 @@ TYPES = [
     (".html", "application/octet-stream"),
     ("a.nosuchtype", "application/octet-stream"),
     ("\udcff.\udcfe", "application/octet-stream"),
+    # What is left without a name.
+    (".pdf", "application/pdf"),
+    ("a/.JPG", "image/jpeg"),
+    (".jpg_m4tgpwS", "image/jpeg"),
+    (".gz_m4tgpwS", "application/gzip"),
+    (".svg_0123456", "image/svg+xml"),
+    (".html_m4tgpwS", "application/octet-stream"),
+    (".jpg_m4tgpw", "application/octet-stream"),
+    ("a.jpg_m4tgpwS", "application/octet-stream"),
     # Not a URL, and no folder's business.
     ("data:,a.html", "text/html; charset=utf-8"),
     ("http://x/a.png", "image/png"),
@@ -121,8 +130,25 @@ def test_the_locations_own_types_win() -> None:
     assert content_type("a.jpg", own) == "image/jpeg"
     assert content_type("a.gz", own) == "application/x-own"
     assert content_type("a.b.tar.gz", own) == "application/x-own-tar"
+    assert content_type(".png_m4tgpwS", own) == "image/x-own"
     assert content_type("log", own) == "application/octet-stream"
     assert content_type("a.log/b", own) == "application/octet-stream"
+
+
+WITHOUT_A_NAME = """
+    apng avif bmp gif heic heif ico jfif jp2 jpe jpeg jpg jxl png psd svg tif tiff webp
+    aac aif aiff flac m4a mid midi mp3 oga ogg opus wav weba wma
+    3gp avi m4v mkv mov mp4 mpeg mpg ogv webm wmv
+    eot otf ttc ttf woff woff2 pdf
+    doc docx odg odp ods odt ppt pptx rtf xls xlsx zip gz
+"""
+
+
+@pytest.mark.parametrize("ending", WITHOUT_A_NAME.split())
+def test_a_file_without_a_name_has_the_type_of_its_ending(ending: str) -> None:
+    type_ = content_type(f"a.{ending}")
+    assert type_ != "application/octet-stream"
+    assert content_type(f".{ending}") == content_type(f"b/.{ending}_m4tgpwS") == type_
 
 
 def test_the_same_on_every_machine(tmp_path: Path) -> None:
