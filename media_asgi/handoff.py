@@ -11,6 +11,7 @@ from email.header import decode_header
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from .paths import merge_slashes
 from .representation import Headers, overlaid
 from .servers import Message, Send
 
@@ -91,10 +92,10 @@ def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
         # A URL, so that a query may follow. nginx takes it percent-encoded; what isn't is taken as
         # Django sends it, in Latin-1, or else as bytes.
         urls = [text.partition("?")[0].encode("utf-8", "surrogateescape") for text in _texts(raw)]
-        readings = [os.fsdecode(unquote_to_bytes(url)) for url in urls]
+        readings = [merge_slashes(os.fsdecode(unquote_to_bytes(url))) for url in urls]
         return Target(is_url=True, readings=readings, raw=raw)
     if (raw := fields.get(b"x-sendfile")) is not None:
-        return Target(is_url=False, readings=_texts(raw), raw=raw)
+        return Target(is_url=False, readings=[*map(merge_slashes, _texts(raw))], raw=raw)
     return None
 
 

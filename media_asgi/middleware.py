@@ -95,7 +95,8 @@ class MediaMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             mount = self._script_name or scope.get("root_path")
-            if mount or scope["path"].startswith(self._prefixes):
+            path = scope["path"]
+            if mount or path.startswith(self._prefixes) or "//" in path:
                 found = self._find(scope, mount)
                 if found is not None and not found[0].is_internal:
                     served, rest, urls = found
@@ -110,23 +111,37 @@ class MediaMiddleware:
 
     def _find(self, scope: Scope, mount: str | None) -> tuple[Served, str, Sequence[str]] | None:
         """The location of a request, the rest of its path, and what that is called outside."""
-        path = scope["path"]
+        sent = path = scope["path"]
         if "\ufffd" in path:
-            path = paths.request_path(scope)
+            sent = path = paths.request_path(scope)
+        if "//" in path:
+            path = paths.merge_slashes(path)
         if mount:
             mount = mount.rstrip("/")
             found = self._locate(path, mount)
-            return found and (*found, self._urls(found, mount))
+            return found and (*found, self._urls(found, mount, sent))
         for served in self._served:
             if path.startswith(served.prefix):
-                return served, path[len(served.prefix) :], (path,)
+                return served, path[len(served.prefix) :], (sent,)
         return None
 
-    def _urls(self, found: tuple[Served, str], mount: str) -> tuple[str, ...]:
-        """The paths under which a file beneath a mount point is known, and no other file is."""
+    def _urls(self, found: tuple[Served, str], mount: str, sent: str) -> Sequence[str]:
+        """The paths under which a file beneath a mount point is known, and no other file is.
+
+        With the slashes of the request, since a signature is of the path as it is sent.
+        """
         url = found[0].prefix + found[1]
         others = {mount + url, url.removeprefix(mount)} - {url}
-        return (url, *(other for other in others if self._locate(other, mount) == found))
+        urls = (url, *(other for other in others if self._is_alias(other, found, mount)))
+        if "//" not in sent:
+            return urls
+        spellings = {sent, mount + sent, sent.removeprefix(mount)}
+        # No link is signed for the empty path.
+        return [one for one in spellings if paths.merge_slashes(one) in urls] or ("",)
+
+    def _is_alias(self, url: str, found: tuple[Served, str], mount: str) -> bool:
+        """Does this path lead to that file?"""
+        return self._locate(url, mount) == found
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, which may hand over a file for an answer."""

@@ -16,6 +16,8 @@ from .representation import nameless
 
 _ON_WINDOWS = os.name == "nt"
 
+_SLASHES = re.compile("//+")
+
 # What Windows would take for something else than a name beneath the folder: a separator, a drive
 # or an alternate stream (":"), a wildcard, a control character, a device in any folder and with any
 # ending, a trailing dot or space (dropped by Win32), and a short name ("SECRET~1.TXT", which may
@@ -50,6 +52,11 @@ def request_path(scope: MutableMapping[str, Any]) -> str:
             except UnicodeDecodeError:  # Windows, whose names are text
                 return path
     return path
+
+
+def merge_slashes(path: str) -> str:
+    """Runs of slashes are one, as for nginx: a URL joined by hand names the file all the same."""
+    return _SLASHES.sub("/", path)
 
 
 def climbs(path: str) -> bool:

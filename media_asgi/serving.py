@@ -158,7 +158,7 @@ class Served:
         )
         # What an absolute path of a file beneath the root begins with.
         self.folders = [
-            folder.rstrip(os.sep) + os.sep
+            paths.merge_slashes(folder + os.sep)
             for folder in dict.fromkeys((location.folder, os.path.realpath(location.folder)))
         ]
         # Headers of any answer, by whether the request is secure.

@@ -783,8 +783,8 @@ def test_what_can_be_no_name(served: Media) -> None:
         "/media/sub/",
         "/media/plain.txt/",
         "/media/plain.txt/more",
-        "/media//plain.txt",
-        "/media/sub//plain.txt",
+        "/media/plain.txt//",
+        "/media//./plain.txt",
         "/media/./plain.txt",
         "/media/sub/../plain.txt",
         "/media/%2e/plain.txt",
@@ -798,6 +798,17 @@ def test_what_can_be_no_name(served: Media) -> None:
         "/media/" + "%61" * 5000,
     ]:
         assert served.status(target) == 404, target
+
+
+def test_runs_of_slashes_are_one(served: Media) -> None:
+    served.put("sub/slashes.txt", b"merged")
+    for path in (
+        "/media//sub/slashes.txt",
+        "/media/sub//slashes.txt",
+        "/media///sub////slashes.txt",
+        "/media/%2fsub%2F/slashes.txt",
+    ):
+        assert served.get(path).body == b"merged", path
 
 
 # The root's border -----------------------------------------------------------------------------

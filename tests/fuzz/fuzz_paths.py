@@ -1,5 +1,6 @@
 """Request targets, byte by byte: each gets the file that it names, if that is one to be served."""
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from harness import fuzz, target, targets
@@ -30,8 +31,8 @@ def one(data: bytes) -> None:
     if root_path and kind & 16:
         path = "/app" + path
         asked = b"/app" + asked
-    elif root_path and path.startswith("/app/"):
-        name = name.removeprefix(b"/app")
+    elif root_path and re.match("/+app/", path):
+        name = re.sub(b"^/+app", b"", name)
     for one in TARGETS:
         scope = target.scope(path, raw_path=asked if has_raw_path else None)
         scope["root_path"] = root_path
