@@ -36,12 +36,17 @@ class Predicate:
         )
         self._loaders: list[Callable[[HttpRequest], object]] | None = None
 
-    async def __call__(self, scope: Scope, path: str) -> bool | str:
+    async def __call__(self, scope: Scope, path: str, mount: str) -> bool | str:
         """May this request have the file at ``path`` beneath the root?
+
+        ``mount``: its ``root_path``; the scope's may be the client's.
 
         A string is the URL to send it to instead. Raises whatever the predicate does, and
         ``TypeError`` where it doesn't say ``True`` or ``False``.
         """
+        # There is no body for a Content-Type to describe, and Django raises on some.
+        headers = [pair for pair in scope["headers"] if pair[0].lower() != b"content-type"]
+        scope = {**scope, "root_path": mount, "headers": headers}
         # As Django's own handler does, each request has a thread of its own for what is sync.
         async with ThreadSensitiveContext():
             set_script_prefix(get_script_prefix(scope))  # for whoever reverses a URL
@@ -78,9 +83,7 @@ class Predicate:
         """Django's request, with session and user as Django's own middlewares load them: lazily."""
         if self._loaders is None:
             self._loaders = _loaders()
-        # There is no body for it to describe, and Django raises on one that it can't read.
-        headers = [pair for pair in scope["headers"] if pair[0].lower() != b"content-type"]
-        request = ASGIRequest({**scope, "headers": headers}, io.BytesIO())
+        request = ASGIRequest(scope, io.BytesIO())
         for load in self._loaders:
             load(request)
         return request

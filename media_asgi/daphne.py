@@ -32,6 +32,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
@@ -96,6 +97,26 @@ def is_request(candidate: Any) -> bool:
             for name in ("registerProducer", "unregisterProducer", "notifyFinish", "write")
         )
     return known
+
+
+def root_path(scope: Scope, send: Send) -> str:
+    """The mount point that the server, or an application around us, has set.
+
+    Daphne's ``scope["root_path"]`` is the client's: it takes the request's header
+    ``Daphne-Root-Path``, empty or not, for its own option. Only that option counts, and nothing
+    where it is out of reach because something has wrapped ``send``.
+    """
+    if type(send) is partial and len(send.args) == 1 and is_request(send.args[0]):
+        return getattr(getattr(send.args[0], "server", None), "root_path", None) or ""
+    given: str = scope.get("root_path") or ""
+    return "" if given and is_running() else given
+
+
+def is_running() -> bool:
+    """Is it Daphne that serves here?"""
+    # "daphne" may be an installed app, and another server run: only Daphne runs this loop.
+    loop = getattr(sys.modules.get("daphne.server"), "twisted_loop", None)
+    return loop is not None and loop is asyncio.get_running_loop()
 
 
 class DaphneConnection(Connection):

@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from . import paths, response, transfer
+from . import daphne, paths, response, transfer
 from .handoff import Handover, Target
 from .location import Location, django_setting
 from .representation import NOSNIFF
@@ -94,7 +94,7 @@ class MediaMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            mount = self._script_name or scope.get("root_path")
+            mount = self._script_name or daphne.root_path(scope, send)
             path = scope["path"]
             if mount or path.startswith(self._prefixes) or "//" in path:
                 found = self._find(scope, mount)
@@ -102,14 +102,14 @@ class MediaMiddleware:
                     served, rest, urls = found
                     if type(scope.get("headers")) is not list:
                         scope = _with_headers(scope)
-                    await served.serve(self._ask, rest, urls, scope, receive, send)
+                    await served.serve(self._ask, rest, urls, scope, receive, send, mount)
                     return
             if self._internal:
                 await self._ask(_with_headers(scope), receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _find(self, scope: Scope, mount: str | None) -> tuple[Served, str, Sequence[str]] | None:
+    def _find(self, scope: Scope, mount: str) -> tuple[Served, str, Sequence[str]] | None:
         """The location of a request, the rest of its path, and what that is called outside."""
         sent = path = scope["path"]
         if "\ufffd" in path:
@@ -140,8 +140,8 @@ class MediaMiddleware:
         return [one for one in spellings if paths.merge_slashes(one) in urls] or ("",)
 
     def _is_alias(self, url: str, found: tuple[Served, str], mount: str) -> bool:
-        """Does this path lead to that file?"""
-        return self._locate(url, mount) == found
+        """Does this path lead to that file, and as it stands to no file of another location?"""
+        return self._locate(url, mount) == found and self._locate(url, "") in (None, found)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, which may hand over a file for an answer."""

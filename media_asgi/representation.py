@@ -124,7 +124,7 @@ DEFAULT_TYPE = "application/octet-stream"
 # that is taken as ".mp4_m4tgpwS". Other code drops whatever isn't Latin. Pictures, sound, film,
 # fonts, PDF, office formats, ZIP and gzip: no program keeps settings or secrets under such a name.
 _NAMELESS = re.compile(
-    r"""(\.(?:apng|avif|bmp|gif|heic|heif|ico|jfif|jp2|jpe?g|jxl|png|psd|svg|tiff?|webp
+    r"""(\.(?:apng|avif|bmp|gif|heic|heif|ico|jfif|jp2|jpe|jpe?g|jxl|png|psd|svg|tiff?|webp
     |aac|aiff?|flac|m4a|midi?|mp3|oga|ogg|opus|wav|weba|wma
     |3gp|avi|m4v|mkv|mov|mp4|mpe?g|ogv|webm|wmv
     |eot|otf|ttc|ttf|woff2?

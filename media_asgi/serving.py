@@ -179,11 +179,13 @@ class Served:
         scope: Scope,
         receive: Receive,
         send: Send,
+        mount: str = "",
     ) -> None:
         """Answer a request for ``path`` beneath the root.
 
         ``urls``: its whole path, and what else that may be called outside; for signatures. ``app``
-        is asked where the location falls through.
+        is asked where the location falls through. ``mount``: where all of this is mounted, for the
+        predicate.
         """
         method = scope["method"]
         fields = _fields(scope)
@@ -199,7 +201,7 @@ class Served:
         try:
             if method != "GET" or fields:
                 self._check_request(method, fields)
-            changes = None if self._is_public else await self._admit(scope, path, urls)
+            changes = None if self._is_public else await self._admit(scope, path, urls, mount)
             ready = None
             if changes is None and method == "GET":
                 ready = self._at_hand((path, secure), fields)
@@ -312,7 +314,9 @@ class Served:
         else:
             raise _Refused(405, [(b"allow", b"GET, HEAD")])
 
-    async def _admit(self, scope: Scope, path: str, urls: Sequence[str]) -> Changes | None:
+    async def _admit(
+        self, scope: Scope, path: str, urls: Sequence[str], mount: str
+    ) -> Changes | None:
         """What changes for who may see the file. Raises ``_Refused``."""
         if self._predicate is None:
             now = time.time()
@@ -334,7 +338,7 @@ class Served:
                 headers=tuple(headers.items()),
             )
         try:
-            admitted = await self._predicate(scope, path)
+            admitted = await self._predicate(scope, path, mount)
         except (BadRequest, SuspiciousOperation):
             # The predicate has looked at what Django can't take, such as a host that isn't allowed
             # or a query of thousands of fields.

@@ -1,22 +1,29 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import mmap
 import os
 import re
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
 from django.test import override_settings
 
-from media_asgi import Location, MediaMiddleware, files, serving
+from media_asgi import Location, MediaMiddleware, daphne, files, serving
+from media_asgi.signing import sign_url
 
 from .support import (
     RESOLVERS,
@@ -129,7 +136,6 @@ def test_other_scopes_pass_through(type_: str, serve: Serve, inner: Inner) -> No
         "/media-secret/x.txt",
         "/media../media/a.txt",
         "media/a.txt",
-        "//media/a.txt",
         "/./media/a.txt",
         "/x/../media/a.txt",
         "/x/media/a.txt",
@@ -233,6 +239,111 @@ def test_beneath_a_mount_point(
     answer = ask(application, path, root_path=root_path)
     assert answer.status == 200
     assert answer.body == (b"hello" if ours else b"inner")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/media//a.txt",
+        "/media///a.txt",
+        "//media/a.txt",
+        "///media//a.txt",
+    ],
+)
+@pytest.mark.parametrize("root_path", ["", "/app"])
+def test_runs_of_slashes_are_one(path: str, root_path: str, serve: Serve, inner: Inner) -> None:
+    application = serve(fallthrough=True)
+    assert ask(application, path, root_path=root_path).body == b"hello"
+    if root_path:
+        assert ask(application, f"//app/{path}", root_path=root_path).body == b"hello"
+    # The application is asked as the client has asked.
+    for other in ("/media//nope.txt", "/media/a.txt//", "/page//a", "//page"):
+        inner.calls.clear()
+        assert ask(application, other, root_path=root_path).body == b"inner"
+        assert inner.calls[0][0]["path"] == other
+
+
+def test_runs_of_slashes_lead_to_the_location_that_guards(media: Path, inner: Inner) -> None:
+    application = MediaMiddleware(
+        inner,
+        Location(url="/media/", root=media),
+        Location(url="/media/folder/", root=media / "folder", access=lambda request, path: False),
+    )
+    for path in ("/media/folder/b.html", "/media//folder/b.html", "//media//folder//b.html"):
+        assert ask(application, path, query_string=b"", client=None).status == 403
+
+
+def signed(media: Path, inner: Inner) -> MediaMiddleware:
+    return MediaMiddleware(
+        inner,
+        Location(url="/files/", root=media),
+        Location(url="/private/", root=media, access="signed"),
+    )
+
+
+def test_a_signature_is_of_the_path_as_it_is_sent(
+    media: Path, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
+    application = signed(media, inner)
+    paths = {"/private/a.txt", "/private//a.txt", "//private/a.txt"}
+    for path in paths:
+        # urlsplit would take two slashes at the start for a host.
+        query = sign_url(f"http://site{path}").partition("?")[2].encode()
+        for root_path in ("", "/app"):
+            scope = {"query_string": query, "root_path": root_path}
+            assert ask(application, path, **scope).body == b"hello"
+            for other in paths - {path}:
+                assert ask(application, other, **scope).status == 403
+            mounted = b"hello" if root_path else b"inner"
+            assert ask(application, "/app" + path, **scope).body == mounted
+
+
+def test_a_signed_path_of_another_location_is_no_alias(
+    media: Path, inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
+    application = signed(media, inner)
+    for path, status in (("/private/a.txt", 200), ("/files/private/a.txt", 403)):
+        query = sign_url(path).partition("?")[2].encode()
+        scope = {"query_string": query, "root_path": "/files"}
+        assert ask(application, "/private/a.txt", **scope).status == status
+
+
+class DaphnesRequest:
+    """What Daphne's ``send`` holds."""
+
+    channel = None
+    registerProducer = unregisterProducer = notifyFinish = write = print  # noqa: N815
+
+    def __init__(self, root_path: str) -> None:
+        self.server = SimpleNamespace(root_path=root_path)
+
+
+# What the server's option is, what the client's header makes of root_path, and which one counts.
+CLAIMED = [("", "/app", ""), ("/app", "", "/app"), ("/app", "/other", "/app"), ("", None, "")]
+
+
+@pytest.mark.parametrize(("option", "claimed", "counts"), CLAIMED)
+def test_the_root_path_is_daphnes_own_and_not_the_clients(
+    option: str, claimed: str | None, counts: str
+) -> None:
+    send: Any = functools.partial(print, DaphnesRequest(option))
+    assert daphne.root_path({"root_path": claimed}, send) == counts
+
+
+@pytest.mark.parametrize(("running", "counts"), [(True, ""), (False, "/app")])
+def test_a_root_path_counts_where_something_wraps_send_unless_daphne_runs(
+    running: bool, counts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> str:
+        loop = asyncio.get_running_loop() if running else None
+        monkeypatch.setitem(sys.modules, "daphne.server", SimpleNamespace(twisted_loop=loop))
+        sends: list[Any] = [print, functools.partial(print, 1), functools.partial(print)]
+        (found,) = {daphne.root_path({"root_path": "/app"}, send) for send in sends}
+        return found
+
+    assert asyncio.run(ask()) == counts
 
 
 def test_the_longest_prefix_wins(media: Path, inner: Inner) -> None:
@@ -415,6 +526,15 @@ def test_a_file_of_which_only_the_ending_is_left(serve: Serve, media: Path) -> N
     (media / "folder" / ".svg").write_bytes(b"<svg/>")
     assert "sandbox" in ask(application, "/media/folder/.svg").headers["content-security-policy"]
     assert ask(application, "/media/.hidden").status == 404
+
+
+def test_what_django_stores_without_a_name(serve: Serve, media: Path) -> None:
+    storage = FileSystemStorage(media)
+    for given in ("!!!.mp4", "!!!.mp4", "\N{GRINNING FACE}.jpg", "\N{GRINNING FACE}.jpg"):
+        name = storage.save(storage.generate_filename(given), ContentFile(b"upload"))
+        assert name.startswith(".")
+        answer = ask(serve(), f"/media/{name}")
+        assert (name, answer.status, answer.body) == (name, 200, b"upload")
 
 
 def test_the_log_tells_of_each_refused_dotfile_once(
