@@ -7,6 +7,7 @@ import errno
 import logging
 import operator
 import os
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -79,6 +80,8 @@ _DOTFILES = 100
 # A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
 _AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
 _RANGE = frozenset({b"range"})
+
+_ADDRESS = re.compile(r"[\w.:%-]*", re.ASCII)
 
 # What changes with a file; ctime does whatever else is set back.
 _identity = operator.attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
@@ -558,7 +561,10 @@ def _boundary() -> bytes:
 
 def _log_refused(scope: Scope, why: str) -> None:
     """A line for fail2ban and the like."""
-    client = (scope.get("client") or ("-",))[0]
+    client = str((scope.get("client") or ("-",))[0])
+    if not _ADDRESS.fullmatch(client):
+        # A server that trusts X-Forwarded-For takes any text from it.
+        client = repr(client)
     logger.warning("refused client=%s path=%r: %s", client, scope["path"], why)
 
 

@@ -1430,6 +1430,24 @@ def test_a_log_line_is_one_line(
     assert line.encode()
 
 
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [
+        (["203.0.113.5", 1], "client=203.0.113.5 path="),
+        (["2001:db8::1%eth0", 1], "client=2001:db8::1%eth0 path="),
+        (None, "client=- path="),
+        (["203.0.113.5 path='x'", 1], """client="203.0.113.5 path='x'" path="""),
+        (["a\nrefused client=203.0.113.5", 1], "client='a\\nrefused client=203.0.113.5' path="),
+    ],
+)
+def test_a_forged_address_is_no_other_clients_line(
+    client: Any, told: str, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(serve(), "/media/../x", client=client)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"refused {told}'/media/../x'")
+
+
 # --- Cancellation -------------------------------------------------------------------------------
 
 
