@@ -38,12 +38,13 @@ from typing import Any
 
 from django.utils.http import http_date
 
-from .files import Descriptor, File, Shrunk, in_worker
+from .files import File, Shrunk
 from .peers import is_full, reset, taken, waiting
 from .ranges import Span
 from .representation import Headers, KeptHeaders
 from .servers import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Receive, Scope, Send, Stalled
 from .stalled import log_cut
+from .workers import Descriptor, in_worker
 
 # From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
 SENDFILE_FROM = 128 * 1024
@@ -508,7 +509,7 @@ class DaphneConnection(Connection):
                     sent = os.sendfile(peer.fd, file.fd, offset, count)
                 else:
                     sent = await in_worker(
-                        file.executor,
+                        file.workers,
                         (peer, file.descriptor),
                         _sendfile_cold,
                         peer.fd,

@@ -9,7 +9,8 @@ system has neither (before Linux 5.12, macOS, Windows, NFS, FUSE, a seccomp filt
 Nothing outside the root is opened: with ``openat2`` the kernel resolves the path with
 ``RESOLVE_BENEATH``, in one step that no rename can race. The portable resolver walks from folder to
 folder by descriptor and never follows a link that it hasn't read itself. Both follow relative links
-that stay below the root, and no other.
+that stay below the root. An absolute link is resolved as a whole, and where that ends in the root,
+or in another folder that is allowed, what is there is opened beneath that folder in the same way.
 """
 
 import asyncio
@@ -21,17 +22,20 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from typing import Any
 
-import aiofiles.os
-
-R = TypeVar("R")
+from .guard import Excluded, Guard, identity_of
+from .workers import Descriptor, Workers, close, in_worker
 
 # A folder is opened anew when it has been held for so long, so that a root that a deploy or a
 # remount has swapped is seen within it. Seconds.
 ROOT_LIFETIME = 0.5
+
+# And let go when no file of it has been asked for in so long: held open, it keeps its file system
+# from being unmounted. Seconds.
+_IDLE = 1.0
 
 # How often a worker asks again where the kernel says EAGAIN without RESOLVE_CACHED (a rename raced
 # a ".." in a link, or a lease is being broken), and how long it waits in between. Seconds.
@@ -235,87 +239,6 @@ def _syscall(library: type[ctypes.CDLL], *types: Any) -> Any:
 KERNEL = Kernel()
 
 
-class Descriptor:
-    """A descriptor that is closed only after every call that uses it has ended.
-
-    A call in a worker thread can't be cancelled. Were the descriptor closed under it, its number
-    could be another client's by the time the call looks at it.
-    """
-
-    __slots__ = ("_lock", "_users", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._users = 1
-        self._lock = threading.Lock()
-
-    def close(self, _: object = None) -> None:
-        """Give up one use; the last one closes. To be called once by the owner."""
-        with self._lock:
-            self._users -= 1
-            last = self._users == 0
-        if last:
-            os.close(self.fd)
-
-    def hold(self) -> None:
-        """Take one more use, to be given up by ``close``."""
-        with self._lock:
-            self._users += 1
-
-
-class _Holding(Executor):
-    """An executor whose calls hold descriptors until they have ended or were dropped."""
-
-    def __init__(self, executor: Executor, descriptors: Sequence[Descriptor]) -> None:
-        self._executor = executor
-        self._descriptors = descriptors
-
-    def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        for descriptor in self._descriptors:
-            descriptor.hold()
-        try:
-            future = self._executor.submit(call, *args, **kwargs)
-        except BaseException:
-            self.release()
-            raise
-        future.add_done_callback(self.release)
-        return future
-
-    def release(self, _: object = None) -> None:
-        for descriptor in self._descriptors:
-            descriptor.close()
-
-
-def in_worker(
-    executor: Executor, descriptors: Sequence[Descriptor], call: Callable[..., R], *args: Any
-) -> "asyncio.Future[R]":
-    """``call`` in a worker thread, in one hop, with these descriptors held open until it has ended.
-
-    Whoever waits may be cancelled; the call ends by itself.
-    """
-    holding = _Holding(executor, descriptors)
-    # The task that submits the call takes its first step later: until then it is held from here.
-    for descriptor in descriptors:
-        descriptor.hold()
-    task = asyncio.ensure_future(aiofiles.os.wrap(call)(*args, executor=holding))
-    task.add_done_callback(holding.release)
-    return _shielded(task)
-
-
-def _shielded(call: "asyncio.Future[R]") -> "asyncio.Future[R]":
-    """For waiting for it: whoever does so may be cancelled, and the call goes on."""
-    shield = asyncio.shield(call)
-    call.add_done_callback(_retrieved)
-    shield.add_done_callback(_retrieved)
-    return shield
-
-
-def _retrieved(call: "asyncio.Future[Any]") -> None:
-    """What a call that nobody waits for any more has ended with is of no interest."""
-    if not call.cancelled():
-        call.exception()
-
-
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _refusing_nowait: set[int] = set()  # the file systems (st_dev) that do
 _scratch = threading.local()
@@ -336,12 +259,12 @@ def _scratch_buffer(count: int) -> memoryview:
 class File:
     """An open regular file."""
 
-    __slots__ = ("_descriptor", "executor", "fd", "status")
+    __slots__ = ("_descriptor", "fd", "status", "workers")
 
-    def __init__(self, fd: int, status: os.stat_result, executor: Executor) -> None:
+    def __init__(self, fd: int, status: os.stat_result, workers: Workers) -> None:
         self.fd = fd
         self.status = status
-        self.executor = executor
+        self.workers = workers
         self._descriptor: Descriptor | None = None
 
     @property
@@ -383,7 +306,7 @@ class File:
 
         The kernel is told that the ``ahead`` bytes after them are wanted next.
         """
-        return in_worker(self.executor, (self.descriptor,), _read, self.fd, offset, count, ahead)
+        return in_worker(self.workers, (self.descriptor,), _read, self.fd, offset, count, ahead)
 
     def fileno(self) -> int:
         return self.fd
@@ -400,6 +323,24 @@ class File:
         )
 
 
+class DistantFile(File):
+    """One of a file system that has a server or a daemon behind it."""
+
+    __slots__ = ()
+
+    @property
+    def descriptor(self) -> Descriptor:
+        if self._descriptor is None:
+            self._descriptor = Descriptor(self.fd, self.workers)
+        return self._descriptor
+
+    def close(self) -> None:
+        if self._descriptor is None:
+            close(self.fd, self.workers)
+        else:
+            self._descriptor.close()
+
+
 def _read(fd: int, offset: int, count: int, ahead: int) -> bytes:
     if ahead and hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):  # advice, which a file system may not take
@@ -413,40 +354,46 @@ def _read(fd: int, offset: int, count: int, ahead: int) -> bytes:
 class _Folder:
     """The root, held open. Closed by the last who holds it, in whatever thread that is."""
 
-    __slots__ = ("fd", "guard", "identity", "is_local", "since")
+    __slots__ = ("fd", "guard", "identity", "is_distant", "since")
 
-    def __init__(self, fd: int, guarded: tuple[str, ...]) -> None:
-        self.fd = fd
-        status = os.fstat(fd)
-        self.identity = (status.st_dev, status.st_ino)
-        self.is_local = KERNEL.cached and KERNEL.is_local(fd)
-        self.guard = _guard(guarded)
+    def __init__(self, path: bytes, excluded: Sequence[Excluded], *, anywhere: bool) -> None:
         self.since = time.monotonic()
+        self.fd = os.open(path, _FOLDER_FLAGS)
+        self.identity = identity_of(os.fstat(self.fd))
+        self.is_distant = sys.platform.startswith("linux") and not KERNEL.is_local(self.fd)
+        # Where the folder that was opened lies, wherever its name may lead by now.
+        self.guard = (
+            Guard(_real_path(self.fd), self.identity, excluded, anywhere=anywhere)
+            if excluded
+            else None
+        ) or None
 
     def __del__(self) -> None:
-        os.close(self.fd)
+        with contextlib.suppress(AttributeError):  # it could not be opened
+            os.close(self.fd)
 
 
 class Root:
     """The folder of a location, whose files are opened by name.
 
-    ``guarded`` are folders beneath it whose files are another location's: no link of this one
-    reaches them.
+    ``follow_symlinks``: links may lead anywhere, or also into these folders. ``excluded`` are
+    folders whose files are another location's: no name and no link of this one reaches them.
     """
 
     def __init__(
         self,
         path: str,
-        executor: Executor,
+        workers: Workers,
         *,
-        follow_symlinks: bool = False,
-        guarded: tuple[str, ...] = (),
+        follow_symlinks: bool | Collection[str | os.PathLike[str]] = False,
+        excluded: Sequence[Excluded] = (),
     ) -> None:
         self.path = os.fsencode(path)
-        self._executor = executor
+        self._workers = workers
         self._follow_symlinks = follow_symlinks
-        self._guarded = guarded
+        self._excluded = excluded
         self._folder: _Folder | None = None
+        self._watching: asyncio.AbstractEventLoop | None = None
 
     def open_now(self, name: bytes) -> File | None:
         """The file, or ``None`` where the disk must be asked: then ``open`` does.
@@ -462,7 +409,7 @@ class Root:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
             raise
-        return File(fd, _checked(fd, folder.guard), self._executor)
+        return File(fd, _checked(fd, folder.guard), self._workers)
 
     def look_now(self, name: bytes) -> os.stat_result | None:
         """The ``stat`` of the file, or ``None`` where the disk must be asked: then ``open`` does.
@@ -493,7 +440,7 @@ class Root:
 
     def _is_current(self, folder: _Folder) -> bool:
         """Is the root still this folder, as far as can be told without the disk?"""
-        if self._guarded:
+        if self._excluded:
             return False  # where those lie is for the worker to look up
         try:
             fd = KERNEL.open(_AT_FDCWD, self.path, _FOLDER_FLAGS, _RESOLVE_CACHED)
@@ -506,31 +453,54 @@ class Root:
         folder.since = time.monotonic()
         return folder.identity == (status.st_dev, status.st_ino)
 
+    @property
+    def is_guarded(self) -> bool:
+        """Is each file looked at when it is opened, as far as the root is known?"""
+        return self._folder is None or self._folder.guard is not None
+
     async def open(self, name: bytes) -> File:
         """The file, opened in a worker.
 
         Raises ``Missing`` where the name is of something else than a regular file, or of one that
-        is guarded, and otherwise the ``OSError`` of whatever failed.
+        is another location's, ``Hung``, and otherwise the ``OSError`` of whatever failed.
         """
-        future = self._executor.submit(self._open, name)
+        limit = asyncio.timeout(self._workers.timeout)
+        future = self._workers.submit(self._open, name)
         try:
-            file, folder = await _shielded(asyncio.wrap_future(future))
-        except asyncio.CancelledError:
+            async with limit:
+                file, folder = await asyncio.wrap_future(future)
+        except (asyncio.CancelledError, TimeoutError):
             future.add_done_callback(_close_opened)
+            if limit.expired():
+                raise self._workers.hung() from None
             raise
         finally:
             # An exception's traceback holds this frame, and that the future with the exception: a
             # cycle, which would keep the root's descriptor open until it is collected.
             del future
-        if folder is not None and folder.is_local:
-            self._folder = folder
+        if folder is not None and KERNEL.cached and not folder.is_distant:
+            self._hold(folder)
         return file
+
+    def _hold(self, folder: _Folder) -> None:
+        self._folder = folder
+        loop = asyncio.get_running_loop()
+        if self._watching is not loop:
+            self._watching = loop
+            loop.call_later(_IDLE, self._let_go)
+
+    def _let_go(self) -> None:
+        """Of a folder that nothing was asked of: while it is in use it is looked at anew."""
+        if self._folder is not None and time.monotonic() - self._folder.since < _IDLE:
+            assert self._watching is not None
+            self._watching.call_later(_IDLE, self._let_go)
+        else:
+            self._folder = self._watching = None
 
     def _open(self, name: bytes) -> tuple[File, _Folder | None]:
         if not _BY_DESCRIPTOR:
-            fd = _open_by_name(self.path, name, follow_symlinks=self._follow_symlinks)
-            return File(fd, _checked(fd, _guard(self._guarded)), self._executor), None
-        folder = _Folder(os.open(self.path, _FOLDER_FLAGS), self._guarded)
+            return self._open_by_name(name), None
+        folder = _Folder(self.path, self._excluded, anywhere=bool(self._follow_symlinks))
         for attempt in range(_RETRIES + 1):
             try:
                 fd = self._resolve(folder, name)
@@ -539,14 +509,74 @@ class Root:
                 if attempt == _RETRIES:
                     raise
                 time.sleep(_RETRY_PAUSE)
-        return File(fd, _checked(fd, folder.guard), self._executor), folder
+        status = _checked(fd, folder.guard)
+        # Something else may be mounted below the root.
+        is_distant = folder.is_distant or status.st_dev != folder.identity[0]
+        return (DistantFile if is_distant else File)(fd, status, self._workers), folder
 
     def _resolve(self, folder: _Folder, name: bytes) -> int:
-        if self._follow_symlinks:
+        if self._follow_symlinks is True:
             return os.open(name, _FLAGS, dir_fd=folder.fd)
-        if KERNEL.openat2:
-            return KERNEL.open(folder.fd, name, _FLAGS, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-        return _walk(folder.fd, name)
+        try:
+            return _open_beneath(folder.fd, name)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        return self._open_linked(folder, name)
+
+    def _open_linked(self, folder: _Folder, name: bytes) -> int:
+        """What a name leads to by a link that is absolute, or climbs above the root.
+
+        Raises ``OSError``, EXDEV where that is in none of the folders that links may lead to.
+        """
+        root = _real_path(folder.fd)
+        path = os.path.join(root, os.fsdecode(name))
+        os.stat(path)  # says what is wrong with it; and the kernel follows no more than 40 links
+        path = os.path.realpath(path, strict=True)
+        if (rest := _below(path, root)) is not None:
+            return _open_beneath(folder.fd, rest)
+        for allowed in map(os.path.realpath, self._allowed):
+            if (rest := _below(path, allowed)) is not None:
+                fd = os.open(allowed, _FOLDER_FLAGS)
+                try:
+                    return _open_beneath(fd, rest)
+                finally:
+                    os.close(fd)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+
+    def _open_by_name(self, name: bytes) -> File:
+        fd = _open_by_name(
+            self.path,
+            name,
+            follow_symlinks=self._follow_symlinks is True,
+            allowed=self._allowed,
+        )
+        guard = None
+        if self._excluded:
+            path = os.path.realpath(os.fsdecode(self.path))
+            guard = Guard(
+                path,
+                identity_of(os.stat(path)),
+                self._excluded,
+                anywhere=bool(self._follow_symlinks),
+            )
+        return File(fd, _checked(fd, guard), self._workers)
+
+    @property
+    def _allowed(self) -> Collection[str | os.PathLike[str]]:
+        return () if isinstance(self._follow_symlinks, bool) else self._follow_symlinks
+
+
+def _open_beneath(folder: int, name: bytes) -> int:
+    if KERNEL.openat2:
+        return KERNEL.open(folder, name, _FLAGS, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    return _walk(folder, name)
+
+
+def _below(path: str, folder: str) -> bytes | None:
+    """The rest of a path that lies in a folder, links resolved."""
+    start = folder.rstrip(os.sep) + os.sep
+    return os.fsencode(path[len(start) :] or ".") if (path + os.sep).startswith(start) else None
 
 
 def _close_opened(future: "Future[tuple[File, _Folder | None]]") -> None:
@@ -554,48 +584,11 @@ def _close_opened(future: "Future[tuple[File, _Folder | None]]") -> None:
         future.result()[0].close()
 
 
-class _Guard:
-    """Folders whose files are not to be opened, where they lie now."""
-
-    __slots__ = ("_identities", "_prefixes")
-
-    def __init__(self, folders: tuple[str, ...]) -> None:
-        self._prefixes = tuple(os.path.realpath(folder) + os.sep for folder in folders)
-        self._identities = set()
-        for folder in folders:
-            with contextlib.suppress(OSError):  # not there yet
-                status = os.stat(folder)
-                self._identities.add((status.st_dev, status.st_ino))
-
-    def holds(self, fd: int) -> bool:
-        """Is this open file in one of the folders?
-
-        By name, and by what the folders above it are: where case doesn't count, a name is as the
-        client wrote it, and a folder may be mounted in two places.
-        """
-        path = _real_path(fd)
-        if path.startswith(self._prefixes):
-            return True
-        while (above := os.path.dirname(path)) != path:
-            path = above
-            try:
-                status = os.stat(path)
-            except OSError:  # renamed meanwhile: who knows where it was
-                return True
-            if (status.st_dev, status.st_ino) in self._identities:
-                return True
-        return False
-
-
-def _guard(folders: tuple[str, ...]) -> _Guard | None:
-    return _Guard(folders) if folders else None
-
-
-def _checked(fd: int, guard: _Guard | None) -> os.stat_result:
+def _checked(fd: int, guard: Guard | None) -> os.stat_result:
     """The ``stat`` of what was opened. Not to be served, it is closed: raises ``Missing``."""
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or (guard is not None and guard.holds(fd)):
+        if not stat.S_ISREG(status.st_mode) or (guard is not None and guard.holds(_real_path(fd))):
             raise Missing
     except BaseException:
         os.close(fd)
@@ -615,7 +608,13 @@ def _real_path(fd: int) -> str:
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # everywhere but on Windows
 
 
-def _open_by_name(root: bytes, name: bytes, *, follow_symlinks: bool) -> int:
+def _open_by_name(
+    root: bytes,
+    name: bytes,
+    *,
+    follow_symlinks: bool,
+    allowed: Collection[str | os.PathLike[str]] = (),
+) -> int:
     """Open ``name`` beneath the folder ``root`` where a file can't be opened from a descriptor.
 
     No link is followed: the path must be its own real path, in whatever case. It is looked at
@@ -624,9 +623,13 @@ def _open_by_name(root: bytes, name: bytes, *, follow_symlinks: bool) -> int:
     path = os.path.join(root, name)
 
     def check() -> None:
+        if follow_symlinks:
+            return
+        real = os.path.normcase(os.path.realpath(path))
         plain = os.path.join(os.path.realpath(root), os.path.normpath(name))
-        if not follow_symlinks and os.path.normcase(os.path.realpath(path)) != os.path.normcase(
-            plain
+        if real != os.path.normcase(plain) and not any(
+            real.startswith(os.path.normcase(os.fsencode(os.path.realpath(folder) + os.sep)))
+            for folder in allowed
         ):
             raise Missing
 

@@ -76,7 +76,8 @@ class Location:
     ``content_types``: media types by ending, ``{".log": "text/plain; charset=utf-8"}``, before the
     built-in ones.
 
-    ``follow_symlinks``: follow links that leave the root too. By default ``False``.
+    ``follow_symlinks``: follow links that leave the root too; or a list of absolute folders into
+    which they may lead. By default ``False``.
 
     ``dotfiles``: serve names that begin with a dot too: all, or those of a list, such as
     ``[".well-known"]``. By default ``False``.
@@ -105,7 +106,7 @@ class Location:
     immutable: str | re.Pattern[str] | None = None
     headers: Mapping[str, str] | Callable[[str], Mapping[str, str]] | None = None
     content_types: Mapping[str, str] | None = None
-    follow_symlinks: bool = False
+    follow_symlinks: bool | Collection[str | os.PathLike[str]] = False
     dotfiles: bool | Collection[str] = False
     sandbox: bool = True
     fallthrough: bool = False
@@ -144,7 +145,9 @@ class Location:
             set_(self, "content_types", self._checked_types(self.content_types))
         if not isinstance(self.dotfiles, bool):
             set_(self, "dotfiles", self._checked_dotfiles(self.dotfiles))
-        for name in ("follow_symlinks", "sandbox", "fallthrough", "login_redirect"):
+        if not isinstance(self.follow_symlinks, bool):
+            set_(self, "follow_symlinks", self._checked_folders(self.follow_symlinks))
+        for name in ("sandbox", "fallthrough", "login_redirect"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ImproperlyConfigured(
                     f"{self._option(name)} is {value!r}. Give True or False."
@@ -296,6 +299,20 @@ class Location:
                 f"{self._option('login_redirect')} asks for a predicate to redirect for. Give "
                 "access a callable of the request and the path, or leave login_redirect out."
             )
+
+    def _checked_folders(self, folders: object) -> tuple[str, ...]:
+        if isinstance(folders, Collection) and not isinstance(folders, str | bytes) and folders:
+            paths = [
+                os.fspath(folder) for folder in folders if isinstance(folder, str | os.PathLike)
+            ]
+            if len(paths) == len(folders) and all(
+                isinstance(path, str) and os.path.isabs(path) and "\0" not in path for path in paths
+            ):
+                return tuple(paths)
+        raise ImproperlyConfigured(
+            f"{self._option('follow_symlinks')} is {folders!r}. Give True, False or a list of the "
+            'absolute folders into which links may lead, such as ["/srv/shared"].'
+        )
 
     def _checked_origins(self, origins: object) -> frozenset[str]:
         if (

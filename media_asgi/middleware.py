@@ -4,14 +4,14 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
 from . import daphne, paths, response, transfer
+from .guard import Excluded, Place
 from .handoff import Handover, Target
 from .location import Location, django_setting
 from .representation import NOSNIFF
@@ -32,7 +32,9 @@ class MediaMiddleware:
 
     ``span``: bytes of a file that are held in memory for a download, at most. By default 256 KiB.
 
-    ``threads``: workers that wait for the disk, at most. By default 8.
+    ``threads``: workers of each location that wait for its disk, at most. By default 8.
+
+    ``disk_timeout``: seconds to wait for the disk, after which the answer is 503. By default 30.
 
     ``send_timeout``: seconds after which a client that takes no byte is cut off. By default 60.
 
@@ -48,6 +50,7 @@ class MediaMiddleware:
         *locations: Location,
         span: int = 256 * 1024,
         threads: int = 8,
+        disk_timeout: float = 30.0,
         send_timeout: float = 60.0,
     ) -> None:
         if not callable(app):
@@ -57,12 +60,14 @@ class MediaMiddleware:
             )
         _check_number("span", span, int)
         _check_number("threads", threads, int)
+        _check_number("disk_timeout", disk_timeout, int, float)
         _check_number("send_timeout", send_timeout, int, float)
         self.app = app
         self._limits = Limits(
             span=span,
             send_timeout=float(send_timeout),
-            executor=ThreadPoolExecutor(threads, thread_name_prefix="media-asgi"),
+            threads=threads,
+            disk_timeout=float(disk_timeout),
             security=Security.from_settings(),
         )
         self._served = self._arrange(locations or (Location.media(),))
@@ -87,8 +92,18 @@ class MediaMiddleware:
                     f"{other.root!r} and {location.root!r}. Give one of them another url."
                 )
         longest_first = sorted(by_prefix.values(), key=lambda location: -len(location.prefix))
+        places = {
+            location.prefix: Place(location.folder)
+            for location in longest_first
+            if not location.is_public
+        }
         return [
-            Served(location, self._limits, _guarded(location, longest_first))
+            Served(
+                location,
+                self._limits,
+                places.get(location.prefix),
+                _excluded(location, longest_first, places),
+            )
             for location in longest_first
         ]
 
@@ -152,7 +167,7 @@ class MediaMiddleware:
         await self.app(scope, receive, handover.send)
         if handover.target is None:
             return
-        found = self._handed_over(handover.target)
+        found = await self._handed_over(handover.target)
         if found is None:
             logger.error(
                 "%r: the application hands over %r, which is in no internal location",
@@ -166,18 +181,24 @@ class MediaMiddleware:
         served, readings = found
         await served.hand_over(readings, handover.headers, scope, receive, send)
 
-    def _handed_over(self, target: Target) -> tuple[Served, list[str]] | None:
+    async def _handed_over(self, target: Target) -> tuple[Served, list[str]] | None:
         """The internal location of a target, and the readings of its path beneath that root."""
-        for served in self._served if target.is_url else self._internal:
-            above = [served.prefix] if target.is_url else served.folders
-            rests = [
-                reading[len(start) :]
-                for reading in target.readings
-                for start in above
-                if reading.startswith(start)
-            ]
-            if rests:
-                return (served, rests) if served.is_internal else None
+        if target.is_url:
+            for served in self._served:
+                if rests := _rests(target, served.prefix):
+                    return (served, rests) if served.is_internal else None
+            return None
+        for served in self._internal:
+            if rests := _rests(target, served.location.folder):
+                return served, rests
+        # Links resolved, as the root lies now. The likeliest first: each is asked for.
+        for served in sorted(
+            self._internal,
+            key=lambda served: not (served.place and _rests(target, served.place.known.path)),
+        ):
+            where = served.place and await served.place.told()
+            if where and (rests := _rests(target, where.path)):
+                return served, rests
         return None
 
     def _locate(self, path: str, mount: str) -> tuple[Served, str] | None:
@@ -204,20 +225,26 @@ def _with_headers(scope: Scope) -> Scope:
     return {**scope, "headers": [*(headers or ())]}
 
 
-def _guarded(location: Location, others: Sequence[Location]) -> tuple[str, ...]:
+def _rests(target: Target, folder: str) -> list[str]:
+    """What the readings of a target are beneath a folder."""
+    start = paths.merge_slashes(folder + os.sep)
+    return [reading[len(start) :] for reading in target.readings if reading.startswith(start)]
+
+
+def _excluded(
+    location: Location, others: Sequence[Location], places: Mapping[str, Place]
+) -> list[Excluded]:
     """The folders whose files are another location's, and not for whoever may see this one's."""
     if location.access == "internal":
-        return ()
+        return []
     root = os.path.realpath(location.folder)
-    guarded = []
-    for other in others:
-        if other.is_public or (other.access == location.access == "signed"):
-            continue
-        folder = os.path.realpath(other.folder)
-        # Links are followed out of the root only where that is asked for.
-        if folder != root and (location.follow_symlinks or folder.startswith(root + os.sep)):
-            guarded.append(other.folder)
-    return tuple(guarded)
+    return [
+        Excluded(place := places[other.prefix], may_be_root=place.known.path == root)
+        for other in others
+        if other is not location
+        and not other.is_public
+        and not (other.access == location.access == "signed")
+    ]
 
 
 def _check_number(name: str, value: object, *kinds: type) -> None:

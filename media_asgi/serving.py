@@ -11,7 +11,6 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from typing import NamedTuple
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -20,6 +19,7 @@ from django.core.signing import BadSignature
 from . import cors, handoff, paths, response, signing, transfer
 from .access import Predicate
 from .files import File, Missing, Root, Shrunk
+from .guard import Excluded, Place
 from .location import Location
 from .representation import (
     NOSNIFF,
@@ -36,6 +36,7 @@ from .representation import (
 from .response import CONDITIONAL, Response
 from .security import Security
 from .servers import Receive, Scope, Send
+from .workers import Hung, Workers
 
 logger = logging.getLogger("media_asgi")
 
@@ -96,7 +97,8 @@ class Limits:
 
     span: int
     send_timeout: float
-    executor: Executor
+    threads: int
+    disk_timeout: float
     security: Security
 
 
@@ -143,8 +145,12 @@ class _Refused(Exception):  # noqa: N818
 class Served:
     """A location with its root, and what is remembered of its files."""
 
-    def __init__(self, location: Location, limits: Limits, guarded: tuple[str, ...]) -> None:
+    def __init__(
+        self, location: Location, limits: Limits, place: Place | None, excluded: Sequence[Excluded]
+    ) -> None:
+        """``place``: where the root of a location that isn't public lies."""
         self.location = location
+        self.place = place
         self.prefix = location.prefix
         self._limits = limits
         self._security = limits.security
@@ -155,24 +161,16 @@ class Served:
         self._predicate = Predicate(location) if callable(location.access) else None
         self._root = Root(
             location.folder,
-            limits.executor,
+            Workers(limits.threads, location.folder, limits.disk_timeout),
             follow_symlinks=location.follow_symlinks,
-            guarded=guarded,
+            excluded=excluded,
         )
-        # What an absolute path of a file beneath the root begins with.
-        self.folders = [
-            paths.merge_slashes(folder + os.sep)
-            for folder in dict.fromkeys((location.folder, os.path.realpath(location.folder)))
-        ]
         # Headers of any answer, by whether the request is secure.
         self._any = (self._of_any(secure=False), self._of_any(secure=True))
         self._dotfiles_told: set[str] = set()
         self._remembered: dict[_Key, _Known] = {}
         self._held: dict[_Key, _Held] = {}
         self._held_bytes = 0
-        # Where a link may lead to another location's files, each one is opened, and looked at where
-        # it lies.
-        self._holds = not guarded
 
     async def serve(
         self,
@@ -218,7 +216,9 @@ class Served:
                 answer = self._answer(file, path, method, fields, changes, secure=secure)
                 if answer.length <= limits.span:
                     body = transfer.gather_now(answer, file)
-                if now and body and self._holds:
+                # Where another location's files may be below the root, each one is opened, and
+                # looked at where it lies.
+                if now and body and not self._root.is_guarded:
                     self._hold((path, secure), answer, body, now.status)
         except Exception as error:
             if file is not None:
@@ -513,6 +513,10 @@ class Served:
                 return 404, []
             if isinstance(error, PermissionError):
                 return 403, []
+        if isinstance(error, Hung):
+            if error.is_news:
+                logger.error("%r can't be read: %s", scope["path"], error)
+            return 503, [(b"retry-after", b"1")]
         if isinstance(error, OSError | Shrunk):
             logger.error("%r can't be read: %s", scope["path"], error)
             if isinstance(error, OSError) and error.errno in _LATER:
@@ -539,7 +543,7 @@ class Served:
         path, span = scope["path"], self._limits.span
         try:
             await transfer.send(connection, answer, file, path, span)
-        except (Shrunk, OSError) as error:
+        except (Shrunk, Hung, OSError) as error:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
             await transfer.send(connection, answer, None, path, span)

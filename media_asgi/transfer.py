@@ -23,6 +23,7 @@ from .servers import (
     TransportConnection,
     lent_transport,
 )
+from .workers import Hung
 
 logger = logging.getLogger("media_asgi")
 
@@ -61,7 +62,8 @@ async def send(
 ) -> None:
     """Send all of ``response``, whose spans are of ``file``, and close that on every way out.
 
-    ``path`` is for the log. Raises ``OSError`` or ``Shrunk`` only while nothing has been sent yet.
+    ``path`` is for the log. Raises ``OSError``, ``Shrunk`` or ``Hung`` only while nothing has been
+    sent yet.
     """
     try:
         if response.length > span_size:
@@ -125,9 +127,10 @@ async def _stream(
         await connection.end()
     except Gone as gone:
         await connection.give_up(gone)
-    except (Shrunk, OSError) as error:
+    except (Shrunk, Hung, OSError) as error:
         # After the start nothing can be said any more: the client sees that bytes are missing.
-        logger.error("%r cut off: %s", path, error)
+        if not isinstance(error, Hung) or error.is_news:
+            logger.error("%r cut off: %s", path, error)
         await connection.abort()
     except BaseException:
         await connection.abort()

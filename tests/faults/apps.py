@@ -8,11 +8,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from media_asgi import Location, MediaMiddleware
+from media_asgi.workers import Workers
 
 from ..apps.inner import application as inner
 
@@ -72,13 +72,9 @@ async def _fill() -> int:
     """Make every pool start all the threads that it will ever have."""
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, time.sleep, 0)
-    pools = [thing for thing in gc.get_objects() if type(thing) is ThreadPoolExecutor]
+    pools = [thing for thing in gc.get_objects() if type(thing) is Workers]
     await asyncio.gather(
-        *(
-            loop.run_in_executor(pool, time.sleep, 0.1)
-            for pool in pools
-            for _ in range(pool._max_workers)
-        )
+        *(loop.run_in_executor(pool, time.sleep, 0.1) for pool in pools for _ in range(pool.limit))
     )
     return threading.active_count()
 

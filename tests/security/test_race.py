@@ -20,6 +20,7 @@ import pytest
 
 from media_asgi import files
 from media_asgi.files import Missing, Root
+from media_asgi.workers import Workers
 
 from ..client import Connection, Truncated
 from ..servers import ROOT, Server, media
@@ -206,7 +207,7 @@ def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
             if isinstance(caught.value, OSError):
                 assert caught.value.errno in _answered_by_404()
 
-    with _special(tmp_path) as names, ThreadPoolExecutor(1) as executor:
+    with _special(tmp_path) as names, Workers(1) as executor:
         asyncio.run(ask(names, Root(str(tmp_path), executor, **options)))
 
 
@@ -221,7 +222,7 @@ def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             if isinstance(caught.value, OSError):
                 assert caught.value.errno in _answered_by_404()
 
-    with ThreadPoolExecutor(1) as executor, open(tmp_path / "file") as file:
+    with Workers(1) as executor, open(tmp_path / "file") as file:
         for openat2 in (True, False):
             monkeypatch.setattr(files.KERNEL, "openat2", openat2)
             asyncio.run(ask(Root("/proc/self", executor), file.fileno()))

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from threading import Event, current_thread
 from types import SimpleNamespace
@@ -95,7 +95,7 @@ class Failing:
         return self.call(*args, **kwargs)
 
 
-def idle(executor: ThreadPoolExecutor, threads: int) -> None:
+def idle(executor: Executor, threads: int) -> None:
     """Wait until all that was submitted has ended, callbacks included: all threads are here."""
     gates = [Gate(int) for _ in range(threads)]
     calls = [executor.submit(gate) for gate in gates]

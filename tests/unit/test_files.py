@@ -13,14 +13,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from media_asgi import files
-from media_asgi.files import KERNEL, Descriptor, File, Kernel, Missing, Root, in_worker
+from media_asgi import files, guard
+from media_asgi.files import KERNEL, File, Kernel, Missing, Root
+from media_asgi.guard import Excluded, Place
+from media_asgi.workers import Descriptor, Workers, in_worker
 
 from ..programs import program
 from .support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by
@@ -30,8 +31,8 @@ SECRET = b"SECRET"
 
 
 @pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="disk") as executor:
+def executor() -> Iterator[Workers]:
+    with Workers(THREADS) as executor:
         yield executor
 
 
@@ -46,6 +47,7 @@ def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(files, "time", clock)
+    monkeypatch.setattr(guard, "time", clock)
     return clock
 
 
@@ -85,6 +87,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "folder" / "deep").mkdir(parents=True)
     (root / "empty").mkdir()
     (top / "root-secret").mkdir()
+    (top / "root-twin").symlink_to("root")
     (root / ".git").mkdir()
     for path, content in {
         "root/a.txt": b"a",
@@ -117,7 +120,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.mknod(root / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))  # /dev/null
     yield root
     for path in top.iterdir():
-        assert path.name in ("root", "root-secret", "secret.txt")
+        assert path.name in ("root", "root-secret", "root-twin", "secret.txt")
 
 
 ODD_NAMES = [
@@ -157,6 +160,15 @@ LINKS = {
     "to-folder": "folder/deep",
     "folder/to-parent": "..",
     "absolute": "{root}/a.txt",
+    "absolute-folder-in": "{root}/folder/deep",
+    "absolute-here": "{root}",
+    "absolute-chain": "{root}/folder/to-absolute",
+    "folder/to-absolute": "{root}/link-to-link",
+    "absolute-through": "{top}/root-twin/a.txt",
+    "absolute-dangling": "{root}/nowhere",
+    "absolute-dangling-far": "/nowhere/at/all",
+    "absolute-loop": "{root}/absolute-loop",
+    "absolute-chain40": "{root}/chain40",
     "absolute-secret": "{top}/secret.txt",
     "absolute-folder": "{top}/root-secret",
     "climbs": "../secret.txt",
@@ -226,13 +238,23 @@ THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
     (b"folder-link-slash", Missing),
     (b"here", Missing),
     (b"folder/to-parent", Missing),
-    # Out of the root, or absolute.
-    (b"absolute", errno.EXDEV),
+    # Out of the root and back, or by an absolute path.
+    (b"absolute", b"a"),
+    (b"absolute-folder-in/c.txt", b"c"),
+    (b"absolute-chain", b"a"),
+    (b"climbs-and-returns", b"a"),
+    (b"here/absolute-here/here/absolute", b"a"),
+    (b"absolute-here", Missing),
+    (b"absolute-dangling", errno.ENOENT),
+    (b"absolute-dangling-far", errno.ENOENT),
+    (b"absolute-loop", errno.ELOOP),
+    (b"absolute-chain40", errno.ELOOP),
+    (b"absolute-through", b"a"),
+    # Out of the root.
     (b"absolute-secret", errno.EXDEV),
     (b"absolute-folder/secret.txt", errno.EXDEV),
     (b"climbs", errno.EXDEV),
     (b"climbs-far", errno.EXDEV),
-    (b"climbs-and-returns", errno.EXDEV),
     (b"climbs-late", errno.EXDEV),
     (b"twin", errno.EXDEV),
     (b"folder/climbs", errno.EXDEV),
@@ -243,11 +265,9 @@ THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
 ]
 
 FOLLOWED = {
-    b"absolute": b"a",
     b"absolute-secret": SECRET,
     b"absolute-folder/secret.txt": SECRET,
     b"climbs": SECRET,
-    b"climbs-and-returns": b"a",
     b"climbs-late": SECRET,
     b"twin": SECRET,
     b"folder/climbs": SECRET,
@@ -262,9 +282,7 @@ def _ids(cases: list[tuple[bytes, Outcome]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "expected"), _ids(NAMES + THROUGH_LINKS))
-def test_open(
-    name: bytes, expected: Outcome, tree: Path, resolver: str, executor: ThreadPoolExecutor
-) -> None:
+def test_open(name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers) -> None:
     if name == b"device" and not (tree / "device").exists():
         pytest.skip("devices are made by root alone")
 
@@ -287,7 +305,7 @@ def test_open(
     assert opened_files(tree) == []
 
 
-def test_an_endless_name(tree: Path, resolver: str, executor: ThreadPoolExecutor) -> None:
+def test_an_endless_name(tree: Path, resolver: str, executor: Workers) -> None:
     end = asyncio.run(outcome(Root(str(tree), executor), b"folder/" * 2000 + b"x"))
     assert end in (errno.ENOENT, errno.ENAMETOOLONG)
 
@@ -304,7 +322,7 @@ def test_an_endless_name(tree: Path, resolver: str, executor: ThreadPoolExecutor
     ),
 )
 def test_follow_symlinks(
-    name: bytes, expected: Outcome, tree: Path, resolver: str, executor: ThreadPoolExecutor
+    name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers
 ) -> None:
     async def main() -> list[Outcome]:
         root = Root(str(tree), executor, follow_symlinks=True)
@@ -318,13 +336,13 @@ def test_follow_symlinks(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 @pytest.mark.parametrize("name", [b"cwd/etc/passwd", b"root/etc/passwd", b"exe", b"fd/0", b"fd/1"])
-def test_magic_links_lead_nowhere(name: bytes, resolver: str, executor: ThreadPoolExecutor) -> None:
+def test_magic_links_lead_nowhere(name: bytes, resolver: str, executor: Workers) -> None:
     # They name no path that could be looked at.
     end = asyncio.run(outcome(Root("/proc/self", executor), name))
     assert end in (Missing, errno.ELOOP, errno.EXDEV, errno.ENOENT, errno.ENOTDIR)
 
 
-def test_an_unreadable_file(resolver: str, executor: ThreadPoolExecutor) -> None:
+def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
     # Not below pytest's own folder, which is for one user alone.
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -351,9 +369,7 @@ def test_an_unreadable_file(resolver: str, executor: ThreadPoolExecutor) -> None
             (root / "closed").chmod(0o700)
 
 
-def test_a_mount_below_the_root(
-    tmp_path: Path, resolver: str, executor: ThreadPoolExecutor
-) -> None:
+def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers) -> None:
     (tmp_path / "mount").mkdir()
     (tmp_path / "a.txt").write_text("a")
     command = [program("mount"), "-t", "tmpfs", "none", tmp_path / "mount"]
@@ -387,7 +403,7 @@ def media(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("swapped", ["folder", "folder/b.txt"])
 def test_a_swap_while_walking(
-    swapped: str, media: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    swapped: str, media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link takes the place of what was just seen to be none."""
     resolve_by("walk", monkeypatch)
@@ -410,7 +426,7 @@ def test_a_swap_while_walking(
 
 
 def test_a_folder_that_leaves_while_walking(
-    media: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``..`` is the folder that was passed, not the one the folder is in by now."""
     resolve_by("walk", monkeypatch)
@@ -430,7 +446,7 @@ def test_a_folder_that_leaves_while_walking(
 
 @pytest.mark.parametrize("resolver", [name for name in RESOLVERS if name != "name"])
 def test_a_race_with_whoever_renames(
-    media: Path, resolver: str, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    media: Path, resolver: str, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_by(resolver, monkeypatch)
     (media / "spare").symlink_to(media.parent / "outside")
@@ -459,7 +475,7 @@ def test_a_race_with_whoever_renames(
 
 @pytest.mark.skipif("openat2" not in RESOLVERS, reason="no openat2")
 def test_eagain_is_asked_again(
-    media: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     root = Root(str(media), executor)
     raced = Failing(errno.EAGAIN, KERNEL.open, times=3)
@@ -471,7 +487,7 @@ def test_eagain_is_asked_again(
 
 @pytest.mark.skipif("openat2" not in RESOLVERS, reason="no openat2")
 def test_eagain_is_not_asked_for_ever(
-    media: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     root = Root(str(media), executor)
     raced = Failing(errno.EAGAIN)
@@ -485,9 +501,7 @@ def test_eagain_is_not_asked_for_ever(
 # --- The root -----------------------------------------------------------------------------------
 
 
-def test_a_root_that_comes_later(
-    tmp_path: Path, resolver: str, executor: ThreadPoolExecutor
-) -> None:
+def test_a_root_that_comes_later(tmp_path: Path, resolver: str, executor: Workers) -> None:
     async def main() -> None:
         root = Root(str(tmp_path / "later"), executor)
         assert await outcome(root, b"a.txt") == errno.ENOENT
@@ -499,7 +513,7 @@ def test_a_root_that_comes_later(
     asyncio.run(main())
 
 
-def test_a_root_that_is_no_folder(media: Path, resolver: str, executor: ThreadPoolExecutor) -> None:
+def test_a_root_that_is_no_folder(media: Path, resolver: str, executor: Workers) -> None:
     assert asyncio.run(outcome(Root(str(media / "a.txt"), executor), b"a.txt")) == errno.ENOTDIR
 
 
@@ -518,7 +532,7 @@ def test_a_root_that_is_swapped(
     swap: Callable[[Path, Path], None],
     media: Path,
     resolver: str,
-    executor: ThreadPoolExecutor,
+    executor: Workers,
     clock: Clock,
 ) -> None:
     if swap is turn_the_link:
@@ -541,9 +555,7 @@ def test_a_root_that_is_swapped(
     asyncio.run(main())
 
 
-def test_a_root_that_goes(
-    media: Path, resolver: str, executor: ThreadPoolExecutor, clock: Clock
-) -> None:
+def test_a_root_that_goes(media: Path, resolver: str, executor: Workers, clock: Clock) -> None:
     async def main() -> None:
         root = Root(str(media), executor)
         assert await outcome(root, b"a.txt") == b"a"
@@ -556,9 +568,7 @@ def test_a_root_that_goes(
     asyncio.run(main())
 
 
-def test_a_removed_file_is_gone_at_once(
-    media: Path, resolver: str, executor: ThreadPoolExecutor
-) -> None:
+def test_a_removed_file_is_gone_at_once(media: Path, resolver: str, executor: Workers) -> None:
     async def main() -> None:
         root = Root(str(media), executor)
         assert await outcome(root, b"a.txt") == b"a"
@@ -571,7 +581,7 @@ def test_a_removed_file_is_gone_at_once(
 
 
 def test_one_descriptor_of_the_root_is_held(
-    media: Path, resolver: str, executor: ThreadPoolExecutor, clock: Clock
+    media: Path, resolver: str, executor: Workers, clock: Clock
 ) -> None:
     async def main() -> Root:
         root = Root(str(media), executor)
@@ -589,7 +599,7 @@ def test_one_descriptor_of_the_root_is_held(
 
 @pytest.mark.parametrize("name", [b"nope", b"folder", b"link", b"a.txt/x"])
 def test_a_miss_leaves_nothing_open(
-    name: bytes, media: Path, resolver: str, executor: ThreadPoolExecutor
+    name: bytes, media: Path, resolver: str, executor: Workers
 ) -> None:
     (media / "link").symlink_to("/etc/passwd")
 
@@ -625,15 +635,19 @@ def guarded(media: Path) -> Path:
     return media
 
 
+def excluded(*folders: Path) -> list[Excluded]:
+    return [Excluded(Place(str(folder))) for folder in folders]
+
+
 @pytest.mark.parametrize("follow_symlinks", [False, True])
 def test_guarded_folders(
-    follow_symlinks: bool, guarded: Path, resolver: str, executor: ThreadPoolExecutor
+    follow_symlinks: bool, guarded: Path, resolver: str, executor: Workers
 ) -> None:
     root = Root(
         str(guarded),
         executor,
         follow_symlinks=follow_symlinks,
-        guarded=(str(guarded / "private"), str(guarded / "nothing-yet")),
+        excluded=excluded(guarded / "private", guarded / "nothing-yet"),
     )
     refused = [
         b"private/x.txt",
@@ -657,10 +671,10 @@ def test_guarded_folders(
 
 
 def test_a_guarded_folder_that_is_a_link(
-    guarded: Path, resolver: str, executor: ThreadPoolExecutor, clock: Clock
+    guarded: Path, resolver: str, executor: Workers, clock: Clock
 ) -> None:
     (guarded / "named").symlink_to("private")
-    root = Root(str(guarded), executor, guarded=(str(guarded / "named"),))
+    root = Root(str(guarded), executor, excluded=excluded(guarded / "named"))
 
     async def main() -> None:
         for _ in range(2):
@@ -748,7 +762,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_loop_does_not_wait_for_the_disk(
-    cold: Path, resolver: str, executor: ThreadPoolExecutor, watched: list[str], clock: Clock
+    cold: Path, resolver: str, executor: Workers, watched: list[str], clock: Clock
 ) -> None:
     content = cold.read_bytes()
 
@@ -773,7 +787,7 @@ def test_the_loop_does_not_wait_for_the_disk(
 
 @pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
 def test_what_is_cached_is_opened_and_read_on_the_loop(
-    media: Path, executor: ThreadPoolExecutor, clock: Clock
+    media: Path, executor: Workers, clock: Clock
 ) -> None:
     async def main() -> None:
         root = Root(str(media), executor)
@@ -807,7 +821,7 @@ def test_open_now_that_fails(
     error: int,
     worker: bool,
     media: Path,
-    executor: ThreadPoolExecutor,
+    executor: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def main() -> None:
@@ -827,7 +841,7 @@ def test_open_now_that_fails(
 
 
 def test_a_file_system_with_a_server_behind_it(
-    media: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
 
@@ -844,7 +858,7 @@ def test_a_file_system_with_a_server_behind_it(
 
 
 @pytest.fixture
-def file(media: Path, executor: ThreadPoolExecutor) -> Iterator[File]:
+def file(media: Path, executor: Workers) -> Iterator[File]:
     (media / "digits").write_bytes(b"0123456789")
     file = asyncio.run(Root(str(media), executor).open(b"digits"))
     yield file
@@ -865,7 +879,7 @@ def test_read_now(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first == b"0123"  # what was read stays what it was
 
 
-def test_spans_of_every_size(media: Path, executor: ThreadPoolExecutor) -> None:
+def test_spans_of_every_size(media: Path, executor: Workers) -> None:
     content = os.urandom(600_000)
     (media / "large").write_bytes(content)
     file = asyncio.run(Root(str(media), executor).open(b"large"))
@@ -954,7 +968,7 @@ def test_no_rwf_nowait_at_all(file: File, monkeypatch: pytest.MonkeyPatch) -> No
     assert file.read_now(0, 5) is None
 
 
-def test_is_warm(cold: Path, executor: ThreadPoolExecutor) -> None:
+def test_is_warm(cold: Path, executor: Workers) -> None:
     file = asyncio.run(Root(str(cold.parent), executor).open(b"cold"))
     try:
         size = file.status.st_size
@@ -1042,7 +1056,7 @@ def test_a_descriptor_that_nobody_uses(descriptor: Descriptor) -> None:
     assert closes(descriptor.fd)
 
 
-def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: ThreadPoolExecutor) -> None:
+def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: Workers) -> None:
     gate = Gate(os.fstat)
 
     async def main() -> None:
@@ -1056,12 +1070,10 @@ def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: ThreadPoo
     asyncio.run(main())
     idle(executor, THREADS)
     assert closes(descriptor.fd)
-    assert gate.threads[0].startswith("disk")
+    assert gate.threads[0].startswith("media-asgi")
 
 
-def test_a_call_that_nobody_waits_for_any_more(
-    descriptor: Descriptor, executor: ThreadPoolExecutor
-) -> None:
+def test_a_call_that_nobody_waits_for_any_more(descriptor: Descriptor, executor: Workers) -> None:
     gate = Gate(os.fstat)
 
     async def wait() -> None:
@@ -1085,9 +1097,7 @@ def test_a_call_that_nobody_waits_for_any_more(
     assert closes(descriptor.fd)
 
 
-def test_a_call_given_up_before_it_began(
-    descriptor: Descriptor, executor: ThreadPoolExecutor
-) -> None:
+def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor: Workers) -> None:
     seen = []
 
     async def main() -> None:
@@ -1105,7 +1115,7 @@ def test_a_call_given_up_before_it_began(
 
 @pytest.mark.parametrize("turns", range(5))
 def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
-    turns: int, media: Path, executor: ThreadPoolExecutor
+    turns: int, media: Path, executor: Workers
 ) -> None:
     async def main() -> int:
         file = await Root(str(media), executor).open(b"a.txt")
@@ -1125,7 +1135,7 @@ def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
     assert opened_files(media) == []
 
 
-def test_a_call_that_fails(descriptor: Descriptor, executor: ThreadPoolExecutor) -> None:
+def test_a_call_that_fails(descriptor: Descriptor, executor: Workers) -> None:
     async def main() -> None:
         with pytest.raises(OSError, match="Input/output"):
             await in_worker(executor, (descriptor,), Failing(errno.EIO))
@@ -1138,7 +1148,7 @@ def test_a_call_that_fails(descriptor: Descriptor, executor: ThreadPoolExecutor)
 
 
 def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
-    executor = ThreadPoolExecutor(1)
+    executor = Workers(1)
     executor.shutdown()
 
     async def main() -> None:
@@ -1152,7 +1162,7 @@ def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
 
 
 def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
-    executor = ThreadPoolExecutor(1)
+    executor = Workers(1)
     gate = Gate(int)
     seen = []
 
@@ -1175,7 +1185,7 @@ def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
     assert closes(descriptor.fd)
 
 
-def test_many_users(descriptor: Descriptor, executor: ThreadPoolExecutor) -> None:
+def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
     async def main() -> None:
         calls = [in_worker(executor, (descriptor,), os.fstat, descriptor.fd) for _ in range(200)]
         descriptor.close()
@@ -1187,7 +1197,7 @@ def test_many_users(descriptor: Descriptor, executor: ThreadPoolExecutor) -> Non
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_a_file_is_closed_once(used: bool, media: Path, executor: ThreadPoolExecutor) -> None:
+def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> None:
     file = asyncio.run(Root(str(media), executor).open(b"a.txt"))
     if used:
         asyncio.run(_read(file, 0, 1, 0))
@@ -1202,7 +1212,7 @@ def test_an_open_that_nobody_waits_for_any_more(
     name: bytes,
     media: Path,
     resolver: str,
-    executor: ThreadPoolExecutor,
+    executor: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = Root(str(media), executor)
@@ -1224,7 +1234,7 @@ def test_an_open_that_nobody_waits_for_any_more(
 
 @pytest.mark.parametrize("turns", range(4))
 def test_an_open_given_up_once_it_has_ended(
-    turns: int, media: Path, resolver: str, executor: ThreadPoolExecutor
+    turns: int, media: Path, resolver: str, executor: Workers
 ) -> None:
     # It has, in its thread; and the loop may or may not have heard of it.
     async def main() -> None:

@@ -136,8 +136,12 @@ REFUSED: list[Any] = [
         for name in ("", ".", "..", "a", "a/.b", ".a/b", ".a/", "/.a", ".a\0", b".a", None)
     ],
     *[
+        ({"follow_symlinks": value}, ["follow_symlinks", repr(value), '["/srv/shared"]'])
+        for value in (1, "/srv", None, [], ["shared"], [5], [b"/srv"], ["/a\0"], ["/a", "b"])
+    ],
+    *[
         ({name: value}, [name, repr(value), "True or False"])
-        for name in ("follow_symlinks", "sandbox", "fallthrough", "login_redirect")
+        for name in ("sandbox", "fallthrough", "login_redirect")
         for value in (1, "yes", None)
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],
@@ -425,7 +429,7 @@ def test_content_types(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["span", "threads", "send_timeout"])
+@pytest.mark.parametrize("name", ["span", "threads", "disk_timeout", "send_timeout"])
 @pytest.mark.parametrize("value", [0, -1, True, None, "5", float("nan")])
 def test_numbers_of_the_middleware(tmp_path: Path, name: str, value: Any) -> None:
     location = Location(url="/m/", root=tmp_path)
@@ -436,7 +440,7 @@ def test_numbers_of_the_middleware(tmp_path: Path, name: str, value: Any) -> Non
 
 def test_fractions_are_for_seconds(tmp_path: Path) -> None:
     location = Location(url="/m/", root=tmp_path)
-    assert MediaMiddleware(application, location, send_timeout=0.5)
+    assert MediaMiddleware(application, location, send_timeout=0.5, disk_timeout=0.5)
     for name in ("span", "threads"):
         assert f"{name}=0.5" in refusal(MediaMiddleware, application, location, **{name: 0.5})
 
