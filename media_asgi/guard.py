@@ -18,8 +18,9 @@ from .workers import Workers
 # What was found is believed for so long. Seconds.
 _LIFETIME = 0.1
 
-# A private folder's own disk may hang, for which no other location waits longer. Seconds.
-_PATIENCE = 1.0
+# A private folder's own disk may hang, for which no other location waits longer, and that once: it
+# counts as where it was last until its disk has answered. Seconds.
+_PATIENCE = 0.25
 
 Identity = tuple[int, int]
 """Device and inode."""

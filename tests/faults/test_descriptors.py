@@ -72,6 +72,33 @@ def test_no_descriptor_is_left(kind: str, tmp_path: Path) -> None:
         assert "media_asgi/" not in site.server.log  # no traceback leads there
 
 
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "daphne",
+        *[
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("uvicorn", "hypercorn", "granian")
+        ],
+    ],
+)
+def test_what_no_thread_could_be_started_for_is_not_done_later(kind: str, tmp_path: Path) -> None:
+    """It would be done with descriptors that are others' by then, or leave open what it opened."""
+    with serve(kind, tmp_path, module="tests.faults.no_threads") as site:
+        refused = [site.put(f"refused-{number}.bin", b"no" * 50_000) for number in range(6)]
+        big = site.put("big.bin", data := pattern(8 * MIB))
+        with Connection(site.server) as client:
+            for url in refused:
+                unavailable(client.get(url))
+            assert client.get("/inner").status == 200
+            assert site.ask("/__threads_again__")
+            for _ in range(2):
+                assert client.get(big).body == data
+        assert not [name for name in site.open_files() if "refused" in name]
+        assert site.server.log.count("can't start new thread") == len(refused)
+
+
 # Each kind of answer, and each way in which it ends -----------------------------------------------
 
 

@@ -334,6 +334,61 @@ def test_follow_symlinks(
     assert opened_files(tree) == []
 
 
+def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers) -> None:
+    root = Root(str(tree), executor, follow_symlinks=[tree.parent / "root-secret"])
+    expected: dict[bytes, Outcome] = {
+        b"a.txt": b"a",
+        b"absolute-folder/secret.txt": SECRET,
+        b"twin": SECRET,
+        b"outside/secret.txt": SECRET,
+        b"absolute-secret": errno.EXDEV,
+        b"climbs-far": errno.EXDEV,
+        b"climbs-late": errno.EXDEV,
+        b"null": errno.EXDEV,
+        b"outside": Missing,
+        b"dangling": errno.ENOENT,
+    }
+
+    async def main() -> dict[bytes, Outcome]:
+        return {name: await outcome(root, name) for name in expected}
+
+    ends = asyncio.run(main())
+    if resolver == "name":  # which tells one reason for all that is no file of the root
+        assert {name for name, end in ends.items() if isinstance(end, bytes)} == {
+            name for name, end in expected.items() if isinstance(end, bytes)
+        }
+    else:
+        assert ends == expected
+    assert opened(tree.parent / "root-secret") == []
+    assert opened_files(tree) == []
+
+
+def test_an_allowed_folder_that_is_swapped_while_a_link_is_resolved(
+    media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was resolved is opened beneath the folder that it was found in."""
+    (media.parent / "shared").mkdir()
+    (media.parent / "shared" / "folder").mkdir()
+    (media.parent / "shared" / "folder" / "b.txt").write_text("b")
+    (media / "link").symlink_to(media.parent / "shared" / "folder" / "b.txt")
+    realpath = os.path.realpath
+
+    def swapping(path: Any, **kwargs: Any) -> Any:
+        found = realpath(path, **kwargs)
+        if str(found).endswith("b.txt"):
+            (media.parent / "shared" / "folder").rename(media.parent / "shared" / "old")
+            (media.parent / "shared" / "folder").symlink_to("../outside")
+        return found
+
+    monkeypatch.setattr(os.path, "realpath", swapping)
+    root = Root(str(media), executor, follow_symlinks=(str(media.parent / "shared"),))
+    for resolver in [name for name in RESOLVERS if name != "name"]:
+        resolve_by(resolver, monkeypatch)
+        assert asyncio.run(outcome(root, b"link")) == errno.EXDEV
+        (media.parent / "shared" / "folder").unlink()
+        (media.parent / "shared" / "old").rename(media.parent / "shared" / "folder")
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 @pytest.mark.parametrize("name", [b"cwd/etc/passwd", b"root/etc/passwd", b"exe", b"fd/0", b"fd/1"])
 def test_magic_links_lead_nowhere(name: bytes, resolver: str, executor: Workers) -> None:
@@ -595,6 +650,62 @@ def test_one_descriptor_of_the_root_is_held(
     assert len(opened(media)) <= 1
     del root
     assert opened(media) == []
+
+
+def test_a_root_that_nobody_asks_is_let_go(
+    media: Path, resolver: str, executor: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that its file system may be unmounted; and one timer is enough, whatever is asked."""
+    monkeypatch.setattr(files, "_IDLE", 0.2)
+
+    async def main() -> None:
+        root = Root(str(media), executor)
+        loop = asyncio.get_running_loop()
+        timers: list[object] = []
+        call_later = loop.call_later
+
+        def counted(delay: float, call: Any, *args: Any, **kwargs: Any) -> Any:
+            if call == root._let_go:
+                timers.append(call)
+            return call_later(delay, call, *args, **kwargs)
+
+        monkeypatch.setattr(loop, "call_later", counted)
+        for _ in range(2):
+            timers.clear()
+            for _ in range(50):
+                assert await outcome(root, b"a.txt") == b"a"
+            assert len(timers) <= 5
+            async with asyncio.timeout(10):
+                while opened(media):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+
+
+def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Workers) -> None:
+    command = ["mount", "-t", "tmpfs", "none", tmp_path]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("may not mount anything")
+
+    async def main() -> None:
+        root = Root(str(tmp_path), executor)
+        (tmp_path / "a.txt").write_text("a")
+        assert await outcome(root, b"a.txt") == b"a"
+        async with asyncio.timeout(20):
+            while True:
+                umount = await asyncio.create_subprocess_exec(
+                    "umount", tmp_path, stderr=subprocess.DEVNULL
+                )
+                if await umount.wait() == 0:
+                    return
+                await asyncio.sleep(0.1)
+
+    try:
+        asyncio.run(main())
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=False, capture_output=True)
 
 
 @pytest.mark.parametrize("name", [b"nope", b"folder", b"link", b"a.txt/x"])

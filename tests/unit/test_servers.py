@@ -122,7 +122,11 @@ class Owner:
 
 def kind(send: Any, **more: Any) -> type:
     own: Any = {"type": "http", "http_version": "1.1", "path": "/"} | more
-    return type(transfer.connect(own, never, send, 60))
+
+    async def connect() -> type:  # a server calls with its loop running
+        return type(transfer.connect(own, never, send, 60))
+
+    return asyncio.run(connect())
 
 
 def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
