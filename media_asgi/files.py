@@ -356,17 +356,12 @@ class _Folder:
 
     __slots__ = ("fd", "guard", "identity", "is_distant", "since")
 
-    def __init__(self, path: bytes, excluded: Sequence[Excluded], *, anywhere: bool) -> None:
+    def __init__(self, path: bytes) -> None:
         self.since = time.monotonic()
         self.fd = os.open(path, _FOLDER_FLAGS)
         self.identity = identity_of(os.fstat(self.fd))
         self.is_distant = sys.platform.startswith("linux") and not KERNEL.is_local(self.fd)
-        # Where the folder that was opened lies, wherever its name may lead by now.
-        self.guard = (
-            Guard(_real_path(self.fd), self.identity, excluded, anywhere=anywhere)
-            if excluded
-            else None
-        ) or None
+        self.guard: Guard | None = None
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # it could not be opened
@@ -430,18 +425,15 @@ class Root:
 
     def _folder_now(self) -> _Folder | None:
         folder = self._folder
-        if (
-            folder is not None
-            and time.monotonic() - folder.since > ROOT_LIFETIME
-            and not self._is_current(folder)
-        ):
-            folder = self._folder = None
+        if folder is not None and time.monotonic() - folder.since > ROOT_LIFETIME:
+            if self._excluded:
+                return None  # where those lie is for open to ask
+            if not self._is_current(folder):
+                folder = self._folder = None
         return folder
 
     def _is_current(self, folder: _Folder) -> bool:
         """Is the root still this folder, as far as can be told without the disk?"""
-        if self._excluded:
-            return False  # where those lie is for the worker to look up
         try:
             fd = KERNEL.open(_AT_FDCWD, self.path, _FOLDER_FLAGS, _RESOLVE_CACHED)
         except OSError:
@@ -464,6 +456,11 @@ class Root:
         Raises ``Missing`` where the name is of something else than a regular file, or of one that
         is another location's, ``Hung``, and otherwise the ``OSError`` of whatever failed.
         """
+        if self._excluded and await self._asked_again():
+            # A disk that hangs stops no file that it isn't needed for.
+            found = self.open_now(name)
+            if found is not None:
+                return found
         limit = asyncio.timeout(self._workers.timeout)
         future = self._workers.submit(self._open, name)
         try:
@@ -481,6 +478,29 @@ class Root:
         if folder is not None and KERNEL.cached and not folder.is_distant:
             self._hold(folder)
         return file
+
+    async def _asked_again(self) -> bool:
+        """Where the excluded folders lie, if this is still the root. None of its disk is needed."""
+        folder, now = self._folder, time.monotonic()
+        if folder is None or now - folder.since <= ROOT_LIFETIME:
+            return False
+        for place, _ in self._excluded:
+            await place.told()
+        if self._folder is not folder:
+            return self._folder is not None
+        if not self._is_current(folder):
+            self._folder = None
+            return False
+        folder.since = now
+        folder.guard = self._guard(folder)
+        return True
+
+    def _guard(self, folder: _Folder) -> Guard | None:
+        if not self._excluded:
+            return None
+        # Where the folder that was opened lies, wherever its name may lead by now.
+        path, anywhere = _real_path(folder.fd), bool(self._follow_symlinks)
+        return Guard(path, folder.identity, self._excluded, anywhere=anywhere) or None
 
     def _hold(self, folder: _Folder) -> None:
         self._folder = folder
@@ -500,7 +520,10 @@ class Root:
     def _open(self, name: bytes) -> tuple[File, _Folder | None]:
         if not _BY_DESCRIPTOR:
             return self._open_by_name(name), None
-        folder = _Folder(self.path, self._excluded, anywhere=bool(self._follow_symlinks))
+        folder = _Folder(self.path)
+        for place, _ in self._excluded:
+            place.now()
+        folder.guard = self._guard(folder)
         for attempt in range(_RETRIES + 1):
             try:
                 fd = self._resolve(folder, name)
@@ -553,6 +576,8 @@ class Root:
         )
         guard = None
         if self._excluded:
+            for place, _ in self._excluded:
+                place.now()
             path = os.path.realpath(os.fsdecode(self.path))
             guard = Guard(
                 path,

@@ -117,7 +117,10 @@ class Excluded(NamedTuple):
 
 
 class Guard:
-    """The excluded folders that files of one root may be in. Where there are none it is falsy."""
+    """The excluded folders that files of one root may be in, as they are known.
+
+    Where there are none it is falsy.
+    """
 
     def __init__(
         self, path: str, identity: Identity, excluded: Iterable[Excluded], *, anywhere: bool
@@ -128,7 +131,7 @@ class Guard:
         self._paths: set[str] = set()
         self._identities: set[Identity | None] = set()
         for place, may_be_root in excluded:
-            where = place.now()
+            where = place.known
             if may_be_root and identity == where.identity:
                 continue
             # A folder that was there and has gone may be in the root by now, under another name.

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,13 @@ async def _fill() -> int:
     """Make every pool start all the threads that it will ever have."""
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, time.sleep, 0)
-    pools = [thing for thing in gc.get_objects() if type(thing) is Workers]
+    pools = [thing for thing in gc.get_objects() if type(thing) in (Workers, ThreadPoolExecutor)]
     await asyncio.gather(
-        *(loop.run_in_executor(pool, time.sleep, 0.1) for pool in pools for _ in range(pool.limit))
+        *(
+            loop.run_in_executor(pool, time.sleep, 0.1)
+            for pool in pools
+            for _ in range(pool.limit if isinstance(pool, Workers) else pool._max_workers)
+        )
     )
     return threading.active_count()
 

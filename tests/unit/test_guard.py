@@ -251,6 +251,36 @@ def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
     asyncio.run(main())
 
 
+def test_cached_files_beside_a_private_folder_need_no_worker(
+    top: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the location's workers wait for a disk that hangs."""
+    with open(top / "media" / "a.txt", "rb") as file:
+        if not files.KERNEL.cached or not files.KERNEL.is_local(file.fileno()):
+            pytest.skip("opened in a worker anyway")
+    (top / "media" / "private").mkdir()
+    application = MediaMiddleware(
+        inner,
+        Location(url="/media/", root=top / "media"),
+        Location(url="/private/", root=top / "all" / "private", access="internal"),
+        Location(url="/within/", root=top / "media" / "private", access="internal"),
+    )
+    gate = Gate(int)
+
+    async def main() -> None:
+        assert (await asked(application, "/media/a.txt")).body == b"media"
+        monkeypatch.setattr(files.Root, "_open", gate)
+        for _ in range(3):
+            clock.moment += 1
+            assert (await asked(application, "/media/a.txt")).body == b"media"
+        assert not gate.reached.is_set()
+
+    try:
+        asyncio.run(main())
+    finally:
+        gate.open.set()
+
+
 # --- X-Sendfile ---------------------------------------------------------------------------------
 
 
