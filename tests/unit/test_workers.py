@@ -349,7 +349,7 @@ def test_a_download_is_cut_where_the_disk_hangs_in_the_middle(
     answer = answer_of(messages)
     assert not answer.ended
     assert len(answer.body) == 4096
-    assert caplog.text.count("'/media/large' can't be sent to its end: the disk of") == 1
+    assert caplog.text.count("'/media/large' cut off: the disk of") == 1
 
 
 # --- The end ------------------------------------------------------------------------------------
