@@ -135,7 +135,6 @@ class Target:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.middleware._limits.executor.shutdown()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 

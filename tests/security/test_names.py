@@ -140,7 +140,6 @@ def _ask(location: Location, **changes: Any) -> Iterator[tuple[int, list[tuple[b
 
     middleware = MediaMiddleware(_nothing, location)
     asyncio.run(middleware(scope("/media/a.txt") | changes, receive, send))
-    middleware._limits.executor.shutdown()
     return ((message["status"], message["headers"]) for message in messages if "status" in message)
 
 
