@@ -21,6 +21,7 @@ import pytest
 from media_asgi import Location, MediaMiddleware
 from media_asgi.check_messages import CHECKS
 
+from .private import nginx
 from .servers import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -151,8 +152,15 @@ def test_python(code: str, failures: dict[str, str | None]) -> None:
 
 def test_no_block_is_of_a_kind_that_is_not_tested() -> None:
     assert {language for _, language, _ in BLOCKS} <= {
-        *("python", "console", "ini", "dockerfile", "text")
+        *("python", "console", "ini", "dockerfile", "nginx", "text")
     }
+
+
+@pytest.mark.parametrize("code", blocks("nginx"))
+def test_nginx(code: str) -> None:
+    """What tests/security/test_shared_caches.py runs, but for folders and sizes."""
+    for directive in re.findall(r"^    (proxy_\w+ .*?;)", code, re.MULTILINE):
+        assert directive.replace(":8000", ":{behind}") in nginx.CONFIGURATION
 
 
 @pytest.mark.parametrize("code", blocks("text"))
@@ -287,6 +295,7 @@ EVENTS = [
         ["%r: the application hands over %r beneath %s, which can't be served: %r"],
     ),
     ("WARNING", "cut off: the client took nothing", ["%r cut off: %s"]),
+    ("WARNING", "a name that begins with a dot", ["%r beneath %s is not served, since it"]),
     ("WARNING", "something has wrapped", ["Something has wrapped Daphne's send()"]),
     (
         "ERROR",

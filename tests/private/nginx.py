@@ -25,6 +25,7 @@ http {{
     fastcgi_temp_path {own}/fastcgi;
     uwsgi_temp_path {own}/uwsgi;
     scgi_temp_path {own}/scgi;
+    proxy_cache_path {own}/cache keys_zone=media:1m;
     default_type application/octet-stream;
     types {{
         application/pdf pdf;
@@ -37,6 +38,14 @@ http {{
         location / {{
             proxy_pass http://127.0.0.1:{behind};
             proxy_set_header Host $http_host;
+        }}
+        # The README's recipe for a shared cache.
+        location ~ ^/(files|default|unbuffered|private|asked)/ {{
+            proxy_pass http://127.0.0.1:{behind};
+            proxy_cache media;
+            proxy_cache_revalidate on;
+            proxy_ignore_headers X-Accel-Buffering;
+            add_header X-Cache $upstream_cache_status;
         }}
         location /protected/ {{
             internal;

@@ -29,8 +29,17 @@ _root = os.environ["UPLOADS"]
 application = MediaMiddleware(
     _site,
     Location(url="/files/", root=f"{_root}/files", cache_control="public, max-age=60"),
-    Location(url="/private/", root=f"{_root}/private", access="signed"),
-    Location(url="/asked/", root=f"{_root}/files", access=_is_mounted_at_app),
+    Location(url="/private/", root=f"{_root}/private", access="signed", cache_control="max-age=60"),
+    Location(
+        url="/asked/", root=f"{_root}/files", access=_is_mounted_at_app, cache_control="max-age=60"
+    ),
+    Location(url="/default/", root=f"{_root}/files"),
+    Location(
+        url="/unbuffered/",
+        root=f"{_root}/files",
+        cache_control="public, max-age=60",
+        headers={"X-Accel-Buffering": "no"},  # as a large file has it
+    ),
 )
 
 
