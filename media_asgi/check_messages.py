@@ -82,7 +82,7 @@ CHECKS = {
     ),
     "W008": Check(
         "{root} holds {secret}, which is to be nobody's to read.",
-        "Move it out. Names that begin with a dot are served with dotfiles=True alone.",
+        "Move it out. Such names are served only where the dotfiles option says so.",
     ),
     "W009": Check(
         "{url} lies in STATIC_URL ({static}): what serves static files in front of "
