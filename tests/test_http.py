@@ -930,11 +930,12 @@ def test_links(served: Media) -> None:
         "sub/up.txt",
         "sub/zigzag.txt",
         "chain1",
+        "absolute.txt",
+        "absolute/b.txt",
     ):
         assert served.get(f"/media/links/{target}").body == b"below", target
     outside = [
-        "absolute.txt",
-        "absolute/b.txt",
+        "absolute%20but%20as%20if%20below.txt",
         "climbing.txt",
         "climbing%20and%20back.txt",
         "outside/secret.txt",

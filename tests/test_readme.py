@@ -302,6 +302,7 @@ EVENTS = [
         "can't be read",
         ["%r can't be read: %s", "%r cut off: %s"],
     ),
+    ("ERROR", "the disk of a location has not answered", []),  # a reason in the lines above
     ("ERROR", "a callable of a location's failed", ["%r: no answer could be made"]),
     (
         "ERROR",
