@@ -548,15 +548,16 @@ class Root:
         return self._open_linked(folder, name)
 
     def _open_linked(self, folder: _Folder, name: bytes) -> int:
-        """What a name leads to by a link that is absolute, or climbs above the root.
+        """What a name leads to by an absolute link, or by one that climbs above the root.
 
-        Raises ``OSError``, EXDEV where that is in none of the folders that links may lead to.
+        Raises ``OSError``: EXDEV if a link climbs above the root, or leads to another folder than
+        those that are allowed.
         """
         root = _real_path(folder.fd)
         path = os.path.join(root, os.fsdecode(name))
         os.stat(path)  # says what is wrong with it; and the kernel follows no more than 40 links
         path = os.path.realpath(path, strict=True)
-        if (rest := _below(path, root)) is not None:
+        if (rest := _below(path, root)) is not None and not _climbs(root, os.fsdecode(name)):
             return _open_beneath(folder.fd, rest)
         for allowed in map(os.path.realpath, self._allowed):
             if (rest := _below(path, allowed)) is not None:
@@ -602,6 +603,33 @@ def _below(path: str, folder: str) -> bytes | None:
     """The rest of a path that lies in a folder, links resolved."""
     start = folder.rstrip(os.sep) + os.sep
     return os.fsencode(path[len(start) :] or ".") if (path + os.sep).startswith(start) else None
+
+
+def _climbs(root: str, name: str) -> bool:
+    """Does a relative link of this name lead above the root? Asked after ``stat`` found no loop.
+
+    An absolute link is judged by where it ends.
+    """
+    passed: list[str] = []
+    ahead = name.split("/")[::-1]
+    links = 0
+    while ahead and links <= _MAX_LINKS:
+        segment = ahead.pop()
+        if segment == "..":
+            if not passed:
+                return True
+            passed.pop()
+        elif segment not in ("", "."):
+            try:
+                target = os.readlink(os.path.join(root, *passed, segment))
+            except OSError:  # not a link
+                passed.append(segment)
+            else:
+                if target.startswith("/"):
+                    return False
+                links += 1
+                ahead += target.split("/")[::-1]
+    return False
 
 
 def _close_opened(future: "Future[tuple[File, _Folder | None]]") -> None:
