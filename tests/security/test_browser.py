@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import random
 import threading
 import time
@@ -421,6 +422,8 @@ def _wait_for_red(page: Page) -> None:
 
 def test_a_video_seeks_by_ranges(site: Site) -> None:
     _film(site.root / "film.mp4")
+    # Chromium's ranges depend on the tag, which vouches for no file of this moment.
+    os.utime(site.root / "film.mp4", (1_700_000_000, 1_700_000_000))
     ranges = []
     site.page.on(
         "response",
