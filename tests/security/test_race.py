@@ -154,7 +154,7 @@ def test_nothing_from_outside_is_opened(
     def enough(number: int) -> bool:
         return number >= count and time.monotonic() > deadline
 
-    with ThreadPoolExecutor(2) as executor:
+    with Workers(2) as executor:
         seen = asyncio.run(_open_all(Root(str(root), executor), enough))
     print(resolver, sum(seen.values()), dict(seen))
     assert seen["public"] > 100
