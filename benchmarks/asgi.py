@@ -10,13 +10,13 @@ import asyncio
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 
 from benchmarks import charts
 from benchmarks.contenders import CONTENDERS, Application, Message, Receive, Scope, Send
 from benchmarks.media import CASES, Case, Media, media
-from benchmarks.paired import difference, ratio, significant
+from benchmarks.paired import difference, in_turn, ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, steps
 
@@ -124,11 +124,9 @@ async def interleaved(
     measured: dict[str, list[Round]] = {name: [] for name in names}
     for name in names:
         await timed(apps[name], scopes[name], min(0.1, seconds))  # to warm up
-    for number in range(rounds):
-        for i in range(len(names)):
-            name = names[(number + i) % len(names)]
-            measured[name].append(await timed(apps[name], scopes[name], seconds))
-            done()
+    for name in in_turn(names, rounds):
+        measured[name].append(await timed(apps[name], scopes[name], seconds))
+        done()
     return measured
 
 
@@ -172,10 +170,7 @@ def run(arguments: Namespace) -> bool:
         f"Called in process, {rounds} interleaved rounds of {seconds:g} s each. Median µs; ratios "
         "are paired round by round, their median with [lowest–highest].",
         [table(case, rounds) for case, rounds in measured.items()],
-        {
-            case: {name: [asdict(one) for one in each] for name, each in rounds.items()}
-            for case, rounds in measured.items()
-        },
+        measured,
     )
     return True
 

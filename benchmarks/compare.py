@@ -22,7 +22,7 @@ from statistics import median
 from benchmarks import asgi, http, load
 from benchmarks.load import NO_WRK
 from benchmarks.media import CASES, MIB, Case, Media, media
-from benchmarks.paired import ratio, significant
+from benchmarks.paired import in_turn, ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import CHECKOUT, SERVERS, imports, serving
@@ -31,8 +31,8 @@ from benchmarks.targets import CONNECTIONS
 DEFAULT_SERVERS = ["asgi", "daphne", "uvicorn-uvloop"]
 DEFAULT_CASES = ["1KiB", "100KiB", "304", "206", "10MiB", "page"]
 
-# By what was measured: each start's figure of this checkout, and of the other.
-Figures = dict[str, tuple[list[float], list[float]]]
+# By what was measured: of "this" checkout and of the "other", each start's figure.
+Figures = dict[str, dict[str, list[float]]]
 
 
 def in_process(cases: list[str], checkout: Path, rounds: int, seconds: float) -> dict[str, float]:
@@ -49,42 +49,48 @@ def in_process(cases: list[str], checkout: Path, rounds: int, seconds: float) ->
     return {case: median(one["cpu"] for one in measured[case]["package"]) * 1e6 for case in cases}
 
 
-def over_http(
+def one_start(
     server: str,
     cases: list[Case],
     files: Media,
-    checkouts: list[Path],
+    checkouts: dict[str, Path],
     rounds: int,
     seconds: float,
     step: Steps,
-) -> list[dict[str, float]]:
-    """Each checkout's figures of one start."""
-    figures: list[dict[str, float]] = [{} for _ in checkouts]
+    figures: Figures,
+) -> None:
+    """Over HTTP: add each version's figures of one start."""
     with ExitStack() as stack:
-        running = [
-            stack.enter_context(serving(server, "package", files.root, each)) for each in checkouts
-        ]
+        running = {
+            version: stack.enter_context(serving(server, "package", files.root, checkout))
+            for version, checkout in checkouts.items()
+        }
         for case in cases:
-            step.now(f"{SERVERS[server].title}, {case.title}")
-            files.for_case(case)
-            asked = [load.verified(each.port, case, files) for each in running]
-            number = CONNECTIONS.get(case.name, 16)
-            measured: list[list[http.Round]] = [[] for _ in checkouts]
-            for turn in range(rounds):
-                for i in (0, 1) if turn % 2 else (1, 0):
-                    measured[i].append(http.one_round(running[i], case, asked[i], number, seconds))
-                    step.done()
             title = f"{SERVERS[server].title}, {case.title}"
-            for own, of_rounds in zip(figures, measured, strict=True):
-                if case.large:
-                    own[f"{title}: MiB/s"] = median(one.bytes_per_second / MIB for one in of_rounds)
-                    own[f"{title}: CPU s/GiB"] = median(one.cpu_per_gib for one in of_rounds)
-                else:
-                    own[f"{title}: requests/s"] = median(
-                        one.requests_per_second for one in of_rounds
-                    )
-                    own[f"{title}: CPU µs"] = median(one.cpu_per_request * 1e6 for one in of_rounds)
-    return figures
+            step.now(title)
+            files.for_case(case)
+            asked = {name: load.verified(each.port, case, files) for name, each in running.items()}
+            number = CONNECTIONS.get(case.name, 16)
+            measured: dict[str, list[http.Round]] = {version: [] for version in running}
+            for version in in_turn(list(running), rounds):
+                one = http.one_round(running[version], case, asked[version], number, seconds)
+                measured[version].append(one)
+                step.done()
+            for version, ones in measured.items():
+                for what, figure in costs(case, ones).items():
+                    figures[f"{title}: {what}"][version].append(figure)
+
+
+def costs(case: Case, rounds: list[http.Round]) -> dict[str, float]:
+    if case.large:
+        return {
+            "MiB/s": median(one.bytes_per_second / MIB for one in rounds),
+            "CPU s/GiB": median(one.cpu_per_gib for one in rounds),
+        }
+    return {
+        "requests/s": median(one.requests_per_second for one in rounds),
+        "CPU µs": median(one.cpu_per_request * 1e6 for one in rounds),
+    }
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -108,25 +114,22 @@ def run(arguments: Namespace) -> bool:
     cases = [CASES[name] for name in arguments.case]
     called = [name for name in arguments.case if name in asgi.CASE_NAMES]
     called = called if "asgi" in arguments.server else []
-    figures: Figures = defaultdict(lambda: ([], []))
+    versions = {"this": CHECKOUT, "other": arguments.other}
+    turned = dict(reversed(versions.items()))  # neither is always the first
+    figures: Figures = defaultdict(lambda: {version: [] for version in versions})
     total = starts * 2 * (bool(called) + len(servers) * len(cases) * rounds)
     with media() as files, steps("compare", total) as step:
         for start in range(starts * bool(called)):
             step.now("ASGI level")
-            for i in (0, 1) if start % 2 else (1, 0):
-                checkout = [CHECKOUT, arguments.other][i]
+            for version, checkout in (turned if start % 2 else versions).items():
                 for case, took in in_process(called, checkout, 5, seconds / 5).items():
-                    figures[f"ASGI level, {CASES[case].title}: CPU µs"][i].append(took)
+                    figures[f"ASGI level, {CASES[case].title}: CPU µs"][version].append(took)
                 step.done()
         pin(cores()[1])  # after what runs in process, which would inherit it
-        for _ in range(starts):
+        for start in range(starts):
+            order = turned if start % 2 else versions
             for server in servers:
-                both = over_http(
-                    server, cases, files, [CHECKOUT, arguments.other], rounds, seconds, step
-                )
-                for i, of_start in enumerate(both):
-                    for name, figure in of_start.items():
-                        figures[name][i].append(figure)
+                one_start(server, cases, files, order, rounds, seconds, step, figures)
     Report("compare", arguments).write(
         "This checkout beside another",
         f"{starts} starts of each version. A start’s figure is the median of {rounds} interleaved "
@@ -139,10 +142,10 @@ def run(arguments: Namespace) -> bool:
 
 def table(figures: Figures) -> Table:
     rows = []
-    for name, (own, other) in figures.items():
-        spread = ratio(own, other)
-        quotient = significant(median(own) / median(other))
-        low, high = significant(spread.low), significant(spread.high)
-        medians = [significant(median(own)), significant(median(other))]
-        rows.append([name, *medians, f"{quotient} [{low}–{high}]"])
+    for name, of in figures.items():
+        own, other = median(of["this"]), median(of["other"])
+        starts = ratio(of["this"], of["other"])
+        spread = f"[{significant(starts.low)}–{significant(starts.high)}]"
+        row = [name, significant(own), significant(other), f"{significant(own / other)} {spread}"]
+        rows.append(row)
     return Table("Medians", ["", "this", "other", "this ÷ other"], rows, [])

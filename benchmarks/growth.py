@@ -9,48 +9,40 @@ import asyncio
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks import asgi, charts, http, load
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import NO_WRK
-from benchmarks.media import CASES, GIB, KIB, SIZES, Media, media
+from benchmarks.media import CASES, GIB, KIB, SIZES, media
 from benchmarks.paired import ratio, significant
 from benchmarks.processes import cores, pin
-from benchmarks.report import Report, Steps, Table, console, steps
+from benchmarks.report import Report, Table, console, steps
 from benchmarks.servers import SERVERS
 
 KINDS = ("size", "files", "depth")
 SIZE_NAMES = ("package", "starlette", "servestatic", "django", "nginx")
-FILES = (10, 100, 1_000, 10_000, 100_000)
-DEPTHS = (1, 2, 4, 8, 16, 32)
+NUMBERS = {"files": (10, 100, 1_000, 10_000, 100_000), "depth": (1, 2, 4, 8, 16, 32)}
+QUICK = {"files": (10, 100, 1_000), "depth": (1, 4, 16)}
 ASKED_FOR = 1_000
 
 
-def by_size(
-    sizes: list[str],
-    server: str,
-    contenders: list[str],
-    files: Media,
-    rounds: int,
-    seconds: float,
-    step: Steps,
-) -> list[http.Measured]:
-    measured = []
-    for name in sizes:
-        measured += http.measure(server, CASES[name], [1], contenders, files, rounds, seconds, step)
-    return measured
+@dataclass(frozen=True)
+class Grown:
+    """One folder, by contender: its rounds, and the seconds to build the application."""
+
+    rounds: dict[str, list[asgi.Round]]
+    built: dict[str, float]
 
 
 def in_process(
     folder: Path, urls: list[str], rounds: int, seconds: float, done: Callable[[], None]
-) -> dict[str, Any]:
+) -> Grown:
     """The cost of asking for these files in turn, and of building each application."""
 
-    async def main() -> dict[str, Any]:
+    async def main() -> Grown:
         apps, scopes, built = {}, {}, {}
         for name in asgi.NAMES:
             begin = time.perf_counter()
@@ -62,44 +54,24 @@ def in_process(
                 if (status, len(body)) != (200, KIB):
                     raise AssertionError(f"{name} answers {status}, {len(body)} bytes")
         measured = await asgi.interleaved(apps, scopes, rounds, seconds, done)
-        return {"rounds": measured, "built": built}
+        return Grown(measured, built)
 
     return asyncio.run(main())
 
 
-def by_files(
-    numbers: list[int], files: Media, rounds: int, seconds: float, step: Steps
-) -> dict[int, dict[str, Any]]:
-    measured = {}
-    body = bytes(KIB)
-    for name in asgi.NAMES:  # imported before the time to build is taken
-        CONTENDERS[name].build(asgi.inner, files.root)
-    for number in numbers:
-        root = files.root / f"files-{number}"
-        folder = root / "photos"
-        folder.mkdir(parents=True)
-        for i in range(number):
-            (folder / f"{i:06}.jpg").write_bytes(body)
-        asked_for = range(0, number, max(1, number // ASKED_FOR))
-        urls = [f"/media/photos/{i:06}.jpg" for i in asked_for]
-        step.now(f"{number:,} files in a folder")
-        measured[number] = in_process(root, urls, rounds, seconds, step.done)
-    return measured
+def many_files(root: Path, number: int) -> list[str]:
+    folder = root / "photos"
+    folder.mkdir(parents=True)
+    for i in range(number):
+        (folder / f"{i:06}.jpg").write_bytes(bytes(KIB))
+    return [f"/media/photos/{i:06}.jpg" for i in range(0, number, max(1, number // ASKED_FOR))]
 
 
-def by_depth(
-    depths: list[int], files: Media, rounds: int, seconds: float, step: Steps
-) -> dict[int, dict[str, Any]]:
-    measured = {}
-    for depth in depths:
-        root = files.root / f"depth-{depth}"
-        folders = "/".join(f"folder{i}" for i in range(depth))
-        (root / folders).mkdir(parents=True)
-        (root / folders / "photo.jpg").write_bytes(bytes(KIB))
-        step.now(f"{depth} folders deep")
-        url = f"/media/{folders}/photo.jpg"
-        measured[depth] = in_process(root, [url], rounds, seconds, step.done)
-    return measured
+def deep_path(root: Path, depth: int) -> list[str]:
+    folders = "/".join(f"folder{i}" for i in range(depth))
+    (root / folders).mkdir(parents=True)
+    (root / folders / "photo.jpg").write_bytes(bytes(KIB))
+    return [f"/media/{folders}/photo.jpg"]
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -119,39 +91,58 @@ def run(arguments: Namespace) -> bool:
         kinds.remove("size")
     report = Report("growth", arguments)
     tables: list[Table] = []
-    data: dict[str, Any] = {}
+    data: dict[str, object] = {}
     passed = "size" in kinds or "size" not in arguments.kind
-    in_process_steps = len(asgi.NAMES) * rounds
-    numbers = list(FILES[:3] if quick else FILES)
-    depths = list(DEPTHS[::2] if quick else DEPTHS)
     with media() as files:
         # First what runs in process, on the server's core.
         pin(cores()[0])
-        if "files" in kinds:
-            with steps("growth", len(numbers) * in_process_steps) as step:
-                grown = by_files(numbers, files, rounds, seconds, step)
-            tables.append(in_process_table("Files in a folder", "files", grown))
-            tables.append(built_table(grown))
-            data["files"] = plain(grown)
-            title = "A 1 KiB file, by the number of files in its folder"
-            report.chart("growth-files", in_process_chart(title, "files in the folder", grown))
-        if "depth" in kinds:
-            with steps("growth", len(depths) * in_process_steps) as step:
-                grown = by_depth(depths, files, rounds, seconds, step)
-            tables.append(in_process_table("Depth of the path", "folders", grown))
-            data["depth"] = plain(grown)
-            title = "A 1 KiB file, by the depth of its path"
-            report.chart("growth-depth", in_process_chart(title, "folders in the path", grown))
+        for name in asgi.NAMES:  # imported before the time to build is taken
+            CONTENDERS[name].build(asgi.inner, files.root)
+        for kind, make, heading, unit, by in (
+            (
+                "files",
+                many_files,
+                "Files in a folder",
+                "files in the folder",
+                "the number of files in its folder",
+            ),
+            (
+                "depth",
+                deep_path,
+                "Depth of the path",
+                "folders in the path",
+                "the depth of its path",
+            ),
+        ):
+            if kind not in kinds:
+                continue
+            numbers = QUICK[kind] if quick else NUMBERS[kind]
+            grown: dict[int, Grown] = {}
+            with steps("growth", len(numbers) * len(asgi.NAMES) * rounds) as step:
+                for number in numbers:
+                    step.now(f"{number:,} {unit}")
+                    root = files.root / f"{kind}-{number}"
+                    urls = make(root, number)
+                    grown[number] = in_process(root, urls, rounds, seconds, step.done)
+            data[kind] = grown
+            tables.append(in_process_table(heading, unit.split()[0], grown))
+            if kind == "files":
+                tables.append(built_table(grown))
+            report.chart(f"growth-{kind}", in_process_chart(f"A 1 KiB file, by {by}", unit, grown))
     if "size" in kinds:
         pin(cores()[1])
         contenders = http.available(list(SIZE_NAMES))
         sizes = list(SIZES)[: 5 if quick else None]
         total = len(sizes) * len(contenders) * rounds
         with media() as files, steps("growth", total) as step:
-            measured = by_size(sizes, arguments.server, contenders, files, rounds, 1.0, step)
+            measured: list[http.Measured] = []
+            for name in sizes:
+                measured += http.measure(
+                    arguments.server, CASES[name], [1], contenders, files, rounds, 1.0, step
+                )
         passed = passed and not any(each.failed for each in measured)
         tables.append(size_table(measured))
-        data["size"] = [asdict(each) for each in measured]
+        data["size"] = measured
         report.chart(f"growth-size-{arguments.server}", size_chart(arguments.server, measured))
     report.write(
         "How the cost grows",
@@ -162,49 +153,37 @@ def run(arguments: Namespace) -> bool:
     return passed
 
 
-def plain(grown: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    return {
-        str(number): {
-            "built": each["built"],
-            "rounds": {
-                name: [asdict(one) for one in rounds] for name, rounds in each["rounds"].items()
-            },
-        }
-        for number, each in grown.items()
-    }
-
-
-def in_process_table(title: str, unit: str, grown: dict[int, dict[str, Any]]) -> Table:
+def in_process_table(title: str, unit: str, grown: dict[int, Grown]) -> Table:
     numbers = list(grown)
     columns = ["", *(f"{number:,} {unit}" for number in numbers), "last × first"]
     rows = []
     for name in asgi.NAMES:
-        times = [[one.wall * 1e6 for one in grown[number]["rounds"][name]] for number in numbers]
+        times = [[one.wall * 1e6 for one in grown[number].rounds[name]] for number in numbers]
         cells = [f"{significant(median(each))} µs" for each in times]
         growth = median(times[-1]) / median(times[0])
         rows.append([CONTENDERS[name].title, *cells, significant(growth)])
     return Table(f"{title}: time of a request in process", columns, rows, [])
 
 
-def built_table(grown: dict[int, dict[str, Any]]) -> Table:
+def built_table(grown: dict[int, Grown]) -> Table:
     columns = ["", *(f"{number:,} files" for number in grown)]
     rows = [
         [
             CONTENDERS[name].title,
-            *(f"{significant(each['built'][name] * 1000)} ms" for each in grown.values()),
+            *(f"{significant(each.built[name] * 1000)} ms" for each in grown.values()),
         ]
         for name in asgi.NAMES
     ]
     return Table("Files in a folder: time to build the application at start", columns, rows, [])
 
 
-def in_process_chart(title: str, unit: str, grown: dict[int, dict[str, Any]]) -> str:
+def in_process_chart(title: str, unit: str, grown: dict[int, Grown]) -> str:
     lines = [
         charts.Line(
             name,
             CONTENDERS[name].title,
             [
-                (float(number), median(one.wall * 1e6 for one in each["rounds"][name]))
+                (float(number), median(one.wall * 1e6 for one in each.rounds[name]))
                 for number, each in grown.items()
             ],
         )

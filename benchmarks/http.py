@@ -10,14 +10,14 @@ mark is reset), but holds what the process has kept from earlier rounds.
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks import charts, load
 from benchmarks.contenders import CONTENDERS
 from benchmarks.load import NO_NGINX, NO_WRK, Load, UnservedError
 from benchmarks.media import CASES, GIB, MIB, Case, Media, media
-from benchmarks.paired import ratio, significant
+from benchmarks.paired import in_turn, ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import SERVERS, NotStartedError, Running, serving
@@ -100,22 +100,18 @@ def measure(
                 step.done(rounds * len(measured))
         for each in measured:
             names = list(running)
-            for number in range(rounds):
-                for i in range(len(names)):
-                    name = names[(number + i) % len(names)]
-                    step.now(f"{SERVERS[server].title}, {case.title}, {each.connections}: {name}")
-                    step.done()
-                    if name in each.missing:
-                        continue
-                    try:
-                        one = one_round(
-                            running[name], case, headers[name], each.connections, seconds
-                        )
-                    except UnservedError as reason:
-                        each.missing[name] = running[name].killed or str(reason)
-                        each.failed |= name == "package"
-                        continue
-                    each.rounds.setdefault(name, []).append(one)
+            for name in in_turn(names, rounds):
+                step.now(f"{SERVERS[server].title}, {case.title}, {each.connections}: {name}")
+                step.done()
+                if name in each.missing:
+                    continue
+                try:
+                    one = one_round(running[name], case, headers[name], each.connections, seconds)
+                except UnservedError as reason:
+                    each.missing[name] = running[name].killed or str(reason)
+                    each.failed |= name == "package"
+                    continue
+                each.rounds.setdefault(name, []).append(one)
             for name in each.missing:
                 each.rounds.pop(name, None)
             for name in names:
@@ -192,11 +188,8 @@ def run(arguments: Namespace) -> bool:
         "round by round, their median with [lowest–highest]. A star: the load generator was busy "
         "for more than 95 % of its core, so the server could do more.",
         [table(each) for each in measured],
-        [asdict(each) for each in measured],
+        measured,
     )
-    if not arguments.quick:
-        fragment = report.folder / "README-table.md"
-        fragment.write_text(readme_table(measured))
     return not any(each.failed for each in measured)
 
 
@@ -294,30 +287,3 @@ def _lines(measured: list[Measured], what: str, factor: float) -> list[charts.Li
         if points:
             lines.append(charts.Line(name, CONTENDERS[name].title, points))
     return lines
-
-
-def readme_table(measured: list[Measured]) -> str:
-    """Throughput by server and case, each contender's ratio to Starlette's mount."""
-    measured_cases = {each.case for each in measured}
-    wanted = [name for name in ("1KiB", "100KiB", "206", "10MiB", "1GiB") if name in measured_cases]
-    lines = ["| | " + " | ".join(CASES[name].title for name in wanted) + " |"]
-    lines.append("| --- |" + " ---: |" * len(wanted))
-    for server in dict.fromkeys(each.server for each in measured):
-        lines.append(f"| **{SERVERS[server].title}** |" + " |" * len(wanted))
-        for contender in CONTENDERS:
-            cells = []
-            for name in wanted:
-                each = next((e for e in usual(measured, name) if e.server == server), None)
-                cells.append(_cell(each, contender) if each else "–")
-            if any(cell != "–" for cell in cells):
-                lines.append(f"| {CONTENDERS[contender].title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(measured: Measured, contender: str) -> str:
-    if contender not in measured.rounds:
-        return "–"
-    rate = median(measured.rates(contender))
-    if CASES[measured.case].large:
-        return f"{significant(rate / GIB)} GiB/s"
-    return f"{significant(rate)}/s"

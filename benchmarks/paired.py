@@ -1,7 +1,18 @@
-"""Ratios and differences taken round by round."""
+"""Rounds in turn; ratios and differences taken round by round."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def in_turn(contenders: Sequence[T], rounds: int) -> Iterator[T]:
+    """Each contender once a round, in a rotating order."""
+    for number in range(rounds):
+        for i in range(len(contenders)):
+            yield contenders[(number + i) % len(contenders)]
 
 
 @dataclass(frozen=True)

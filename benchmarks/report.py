@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -99,7 +99,7 @@ class Report:
         lines += [f"- {line}" for line in described(surroundings)]
         (self.folder / f"{self.part}.md").write_text("\n".join(lines) + "\n")
         whole = {"command": self.command, "environment": surroundings, "data": data}
-        text = json.dumps(whole, indent=1, ensure_ascii=False)
+        text = json.dumps(whole, indent=1, ensure_ascii=False, default=asdict)
         (self.folder / f"{self.part}.json").write_text(text + "\n")
         console.print(f"  written: {self.part}.md, {self.part}.json", *self.charts, highlight=False)
 

@@ -14,7 +14,7 @@ import threading
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 
 from benchmarks import charts, load
@@ -157,7 +157,7 @@ def run(arguments: Namespace) -> bool:
         "client asks for a file of 1 KiB again and again; its times are those of the second half, "
         "when the stalled ones have filled their sockets.",
         [table(server, [each for each in stalls if each.server == server]) for server in servers],
-        [asdict(each) for each in stalls],
+        stalls,
     )
     return not any(each.killed and each.contender == "package" for each in stalls)
 

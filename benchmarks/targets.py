@@ -5,9 +5,8 @@ median of them is what counts. Rows that share a server and a case come from one
 """
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from benchmarks import asgi, http, load
 from benchmarks.contenders import CONTENDERS
@@ -84,26 +83,6 @@ def at_asgi_level(files: Media, rounds: int, seconds: float, step: Steps) -> lis
     ]
 
 
-def over_http(
-    targets: list[Target], files: Media, rounds: int, seconds: float, step: Steps
-) -> tuple[list[Verdict], list[http.Measured]]:
-    verdicts: list[Verdict] = []
-    kept: list[http.Measured] = []
-    for server, case in runs(targets):
-        wanted = [each for each in targets if (each.server, each.case) == (server, case)]
-        number = CONNECTIONS.get(case, 16)
-        measured = http.measure(
-            server, CASES[case], [number], contenders(wanted), files, rounds, seconds, step
-        )[0]
-        kept.append(measured)
-        verdicts += [verdict(target, measured) for target in wanted]
-    return verdicts, kept
-
-
-def runs(targets: list[Target]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((each.server, each.case) for each in targets))
-
-
 def contenders(targets: list[Target]) -> list[str]:
     others = [each.against for each in targets if each.against in CONTENDERS]
     # Beside a figure in seconds, nginx says how fast this machine is.
@@ -156,29 +135,29 @@ def run(arguments: Namespace) -> bool:
         console.print(load.NO_NGINX)
         chosen = [each for each in chosen if each.against != "nginx"]
     in_process = "asgi" in (arguments.server or ["asgi"]) and not arguments.case
+    runs: dict[tuple[str, str], list[Target]] = {}
+    for each in chosen:
+        runs.setdefault((each.server, each.case), []).append(each)
     verdicts: list[Verdict] = []
     kept: list[http.Measured] = []
-    total = 4 * rounds * in_process
-    for server, case in runs(chosen):
-        wanted = [each for each in chosen if (each.server, each.case) == (server, case)]
-        total += len(contenders(wanted)) * rounds
+    total = rounds * (4 * in_process + sum(len(contenders(wanted)) for wanted in runs.values()))
     with media() as files, steps("targets", total) as step:
         if in_process:
             pin(cores()[0])
             verdicts += at_asgi_level(files, rounds, 0.05 if arguments.quick else 0.3, step)
         pin(cores()[1])
-        of_http, kept = over_http(chosen, files, rounds, seconds, step)
-        verdicts += of_http
-    report = Report("targets", arguments)
-    data: Any = {
-        "verdicts": [asdict(each) for each in verdicts],
-        "measured": [asdict(each) for each in kept],
-    }
-    report.write(
+        for (server, case), wanted in runs.items():
+            number = CONNECTIONS.get(case, 16)
+            (measured,) = http.measure(
+                server, CASES[case], [number], contenders(wanted), files, rounds, seconds, step
+            )
+            kept.append(measured)
+            verdicts += [verdict(target, measured) for target in wanted]
+    Report("targets", arguments).write(
         "Targets",
         f"{rounds} interleaved rounds; the median of the rounds’ ratios, with [lowest–highest].",
         [table(verdicts)],
-        data,
+        {"verdicts": verdicts, "measured": kept},
     )
     return all(each.passed for each in verdicts)
 
