@@ -68,7 +68,9 @@ class Connection:
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
         try:
-            if len(body) <= NEVER_WAITS:
+            # On HTTP/2 the smallest body waits for the client's window, and hypercorn's send for
+            # ever, even when that client has gone.
+            if len(body) <= NEVER_WAITS and self.scope.get("http_version") != "2":
                 await self.send(start)
                 await self.send(end)
             else:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h2.config
+import h2.connection
 import pytest
 
 from ..client import Connection, Response, Truncated, head
@@ -102,6 +104,22 @@ def test_where_no_transport_is_lent_a_stalled_download_ends_and_its_connection_s
                 got, is_whole = read(client, client.head())
                 assert not is_whole
                 assert data[10:].startswith(got)
+
+
+@on(slow=("hypercorn-tls",))
+def test_small_answers_to_a_shut_window_of_http2_end(site: Site) -> None:
+    """hypercorn's send waits for the window, even when the client has gone."""
+    url = impatient(site.put("small.bin", pattern(60 * KIB)))
+    with site.unharmed(), site.server.connect(alpn=("h2",)) as client:
+        http2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        http2.local_settings.initial_window_size = 0
+        http2.initiate_connection()
+        names = (":method", ":scheme", ":authority", ":path")
+        fields = list(zip(names, ("GET", "https", "a", url), strict=True))
+        for number in range(1, 21, 2):
+            http2.send_headers(number, fields, end_stream=True)
+        client.sendall(http2.data_to_send())
+        time.sleep(4)
 
 
 FORGED = {
