@@ -255,6 +255,7 @@ class DaphneConnection(Connection):
         if self._limit:
             self._request.request_start = self._begun  # the access log tells how long it took
         await self.send({"type": "http.response.body", "body": b""})
+        self._restart_clock()  # Daphne looks at it until it has let go of the request
 
     async def abort(self) -> None:
         if not self._lost:

@@ -357,6 +357,27 @@ def test_http_timeout_still_ends_a_stalled_client(kind: str, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("others")
+def test_http_timeout_is_not_said_of_a_long_download_that_is_over(tmp_path: Path) -> None:
+    """Daphne looks every two seconds, and has a request for up to a second after its end."""
+    data = pattern(8 * MIB)
+    with serve("daphne", tmp_path, options=["--http-timeout", "2"]) as site, site.unharmed():
+        url = site.put("slow.bin", data)
+        with contextlib.ExitStack() as stack:
+            # They end one after the other: Daphne looks at some of them just then.
+            for number in range(10):
+                client = stack.enter_context(Remote(site.server, rcvbuf=8 * KIB))
+                client.request(url)
+                response = client.head()
+                seconds = 3 if number == 0 else 2.5
+                got = slowly(client, response, seconds)
+                response.headers = [("content-length", str(len(data) - len(got)))]
+                assert read(client, response, size=64 * KIB) == (data[len(got) :], True)
+        time.sleep(2.5)
+        assert "timed out" not in site.server.log
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
 def test_http_timeout_of_a_peer(tmp_path: Path) -> None:
     """There the next response's head stands where the rest of the first should be."""
     with serve(
