@@ -15,6 +15,8 @@ INSTALL = {
     "curl": "apt-get install curl",
     "ffmpeg": "apt-get install ffmpeg",
     "ffprobe": "apt-get install ffmpeg",
+    "fusepy": "apt-get install python3-fusepy",
+    "fusermount": "apt-get install fuse3",
     "mount": "apt-get install mount",
     "nginx": "apt-get install nginx-light",
     "rclone": "apt-get install rclone",
@@ -31,7 +33,11 @@ def find(name: str) -> str | None:
 
 def program(name: str) -> str:
     """The path of a program that the test can't do without."""
-    return find(name) or lacking(f"{name} is not installed: {INSTALL[name]}")
+    return find(name) or not_installed(name)
+
+
+def not_installed(name: str) -> NoReturn:
+    lacking(f"{name} is not installed: {INSTALL[name]}")
 
 
 def lacking(reason: str) -> NoReturn:

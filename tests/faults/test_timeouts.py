@@ -98,8 +98,8 @@ def test_where_no_transport_is_lent_a_stalled_download_ends_and_its_connection_s
     with site.unharmed(timeout=40):
         with stalled(site, url, 3, [("Range", "bytes=10-")]) as clients:
             line = f"{url!r} cut off: the server took nothing for 2 s"
-            site.wait(lambda: site.server.log.count(line) >= 3, 20)
-            site.wait(lambda: not any("big.bin" in name for name in site.open_files()), 20)
+            site.wait(lambda: site.server.log.count(line) >= 3)
+            site.wait(lambda: not any("big.bin" in name for name in site.open_files()))
             for client in clients:
                 got, is_whole = read(client, client.head())
                 assert not is_whole
@@ -146,7 +146,7 @@ def test_a_stalled_client_is_cut_off_alone_whatever_address_it_tells(
             told = FORGED[forged](bystander.socket.getsockname()[1])
             with stalled(site, impatient(url), 3, [("X-Forwarded-For", told)]) as clients:
                 line = f"{impatient(url)!r} cut off"
-                site.wait(lambda: site.server.log.count(line) == 3, 20)
+                site.wait(lambda: site.server.log.count(line) == 3)
                 for client in clients:
                     assert not read(client, client.head())[1]
             response.headers = [("content-length", str(len(data) - len(got)))]
@@ -351,8 +351,8 @@ def test_http_timeout_still_ends_a_stalled_client(kind: str, tmp_path: Path) -> 
         url = site.put("big.bin", pattern(BIG))
         with stalled(site, url, 3):
             line = f"{url!r} cut off: the server's own time-out (--http-timeout) ended it"
-            site.wait(lambda: site.server.log.count(line) == 3, 20)
-            site.wait(lambda: not any("big.bin" in name for name in site.open_files()), 10)
+            site.wait(lambda: site.server.log.count(line) == 3)
+            site.wait(lambda: not any("big.bin" in name for name in site.open_files()))
 
 
 @pytest.mark.slow

@@ -684,17 +684,15 @@ def test_a_root_that_nobody_asks_is_let_go(
 
 
 def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Workers) -> None:
-    command = ["mount", "-t", "tmpfs", "none", tmp_path]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
+    command = [program("mount"), "-t", "tmpfs", "none", tmp_path]
+    if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("may not mount anything")
 
     async def main() -> None:
         root = Root(str(tmp_path), executor)
         (tmp_path / "a.txt").write_text("a")
         assert await outcome(root, b"a.txt") == b"a"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 umount = await asyncio.create_subprocess_exec(
                     "umount", tmp_path, stderr=subprocess.DEVNULL

@@ -22,7 +22,7 @@ def test_a_program_that_is_not_there_skips_and_in_ci_fails(
 
 def test_ci_installs_every_program() -> None:
     text = (ROOT / ".ci" / "run").read_text()
-    packages = re.search(r"^packages=\((.*)\)$", text, re.MULTILINE)
+    packages = re.search(r"^packages=\(([^)]*)\)$", text, re.MULTILINE)
     assert packages
     needed = {
         command.removeprefix("apt-get install ")

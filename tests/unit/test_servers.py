@@ -15,10 +15,16 @@ from .support import asked, opened_files
 SIZE = 3 << 20
 
 
+def serve(folder: Path, send_timeout: float) -> MediaMiddleware:
+    (folder / "a.bin").write_bytes(bytes(SIZE))
+    return MediaMiddleware(
+        _nothing, Location(url="/media/", root=folder), send_timeout=send_timeout
+    )
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> MediaMiddleware:
-    (tmp_path / "a.bin").write_bytes(bytes(SIZE))
-    return MediaMiddleware(_nothing, Location(url="/media/", root=tmp_path), send_timeout=0.3)
+    return serve(tmp_path, 0.3)
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -59,9 +65,10 @@ def test_a_message_that_nobody_takes_ends_the_response(
     assert opened_files(tmp_path) == []
 
 
-def test_messages_are_small_once_one_has_waited(served: MediaMiddleware) -> None:
-    server = Slow(0, 0, 0.1)
-    asyncio.run(served(scope(), never, server.send))
+def test_messages_are_small_once_one_has_waited(tmp_path: Path) -> None:
+    """For a twelfth of send_timeout, which is more than a busy machine takes for a message."""
+    server = Slow(0, 0, 1)
+    asyncio.run(serve(tmp_path, 6)(scope(), never, server.send))
     assert sum(server.sizes) == SIZE
     assert set(server.sizes[1:3]) == {64 << 10}
     assert set(server.sizes[3:-1]) == {16 << 10}

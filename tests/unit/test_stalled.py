@@ -33,7 +33,7 @@ def watched() -> int:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(400):
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.02)
@@ -89,12 +89,14 @@ def test_who_takes_nothing_is_cut_off_and_who_takes_all_is_not(
         (served,), (client,) = await connected()
         size = 8 << 20
         served.transport.write(bytes(size))
-        stalled.watch(served.transport, TIMEOUT, "/media/a.bin", is_active=False)
+        # A busy machine may give the one who reads no time for so long.
+        timeout = 4 * TIMEOUT if reads else TIMEOUT
+        stalled.watch(served.transport, timeout, "/media/a.bin", is_active=False)
         if is_closing:
             served.transport.close()
         with client:
             if reads:
-                client.settimeout(5)
+                client.settimeout(60)
                 while size:
                     size -= len(await asyncio.to_thread(client.recv, 1 << 20))
             await until(lambda: not watched())
