@@ -10,14 +10,17 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from . import daphne, paths, response, transfer
-from .guard import Excluded, Place
-from .handoff import Handover, Target
+from .access.x_accel import Handover, Target
+from .handler import Limits, Served
+from .http import path as paths
+from .http import response
+from .http.representation import NOSNIFF
 from .location import Location, django_setting
-from .representation import NOSNIFF
 from .security import Security
-from .servers import Receive, Scope, Send
-from .serving import Application, Limits, Served
+from .servers import daphne
+from .servers import send as transfer
+from .sources.guard import Excluded, Place
+from .types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
 
@@ -46,7 +49,7 @@ class MediaMiddleware:
 
     def __init__(
         self,
-        app: Application,
+        app: ASGIApp,
         *locations: Location,
         span: int = 256 * 1024,
         threads: int = 8,

@@ -13,8 +13,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.module_loading import import_string
 
 from .location import django_setting
-from .representation import Headers
-from .servers import Scope
+from .types import Headers, Scope
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """As `media`, on a system without openat2(2): macOS, an old Linux, a seccomp filter."""
 
-from media_asgi import files
+from media_asgi.sources import local as files
 
 files.KERNEL.openat2 = files.KERNEL.cached = False
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.workers import Workers
+from media_asgi.sources.workers import Workers
 
 from ..apps.inner import application as inner
 

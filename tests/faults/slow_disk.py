@@ -11,7 +11,7 @@ import os
 import threading
 from typing import Any
 
-from media_asgi import files
+from media_asgi.sources import local as files
 
 from . import apps
 from .apps import media

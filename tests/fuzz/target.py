@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Self
 
 from django.http import HttpRequest
 
-from media_asgi import Location, MediaMiddleware, files
+from media_asgi import Location, MediaMiddleware
+from media_asgi.sources import local as files
 
 # Nobody may ever read this; it is in every file that is not to be served.
 SECRET = b"SECRET: nobody outside may read this"

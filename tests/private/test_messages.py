@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from media_asgi import Location, MediaMiddleware, files
+from media_asgi import Location, MediaMiddleware
+from media_asgi.sources import local as files
 
 Message = dict[str, Any]
 

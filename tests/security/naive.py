@@ -4,7 +4,7 @@ import errno
 import os
 from typing import Any
 
-from media_asgi import files
+from media_asgi.sources import local as files
 
 
 def _resolve_then_open(self: Any, folder: Any, name: bytes) -> int:

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Error, Page, sync_playwright
 
-from media_asgi.handoff import deliberate_type
-from media_asgi.representation import is_passive
+from media_asgi.access.x_accel import deliberate_type
+from media_asgi.http.representation import is_passive
 
 from ..client import Connection
 from ..programs import program

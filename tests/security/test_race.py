@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from media_asgi import files
-from media_asgi.files import Missing, Root
-from media_asgi.workers import Workers
+from media_asgi.sources import local as files
+from media_asgi.sources.local import Missing, Root
+from media_asgi.sources.workers import Workers
 
 from ..client import Connection, Truncated
 from ..servers import ROOT, Server, media

@@ -12,7 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from media_asgi import handoff, preconditions, ranges, serving, signing
+from media_asgi import handler as serving
+from media_asgi import signing
+from media_asgi.access import x_accel as handoff
+from media_asgi.http import conditional as preconditions
+from media_asgi.http import ranges
 
 from ..fuzz import target as fuzz
 from ..fuzz.target import FILES, SECRET, Target, check_file, check_path, scope

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from media_asgi import files
+from media_asgi.sources import local as files
 
 # The ways to open a file: with openat2 where this kernel has it, from folder to folder, and by
 # name, for systems that have neither.

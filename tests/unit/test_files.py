@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from media_asgi import files, guard
-from media_asgi.files import KERNEL, File, Kernel, Missing, Root
-from media_asgi.guard import Excluded, Place
-from media_asgi.workers import Descriptor, Workers, in_worker
+from media_asgi.sources import guard
+from media_asgi.sources import local as files
+from media_asgi.sources.guard import Excluded, Place
+from media_asgi.sources.local import KERNEL, File, Kernel, Missing, Root
+from media_asgi.sources.workers import Descriptor, Workers, in_worker
 
 from ..programs import program
 from .support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from media_asgi import Location, MediaMiddleware, files, guard, serving
-from media_asgi.guard import Place
+from media_asgi import Location, MediaMiddleware
+from media_asgi import handler as serving
+from media_asgi.sources import guard
+from media_asgi.sources import local as files
+from media_asgi.sources.guard import Place
 
 from .support import RESOLVERS, Clock, Failing, Gate, ask, asked, resolve_by
 

@@ -22,8 +22,11 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.test import override_settings
 
-from media_asgi import Location, MediaMiddleware, daphne, files, serving
+from media_asgi import Location, MediaMiddleware
+from media_asgi import handler as serving
+from media_asgi.servers import daphne
 from media_asgi.signing import sign_url
+from media_asgi.sources import local as files
 
 from .support import (
     RESOLVERS,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_asgi import peers
+from media_asgi.servers import peers
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.preconditions import evaluate, if_range
+from media_asgi.http.conditional import evaluate, if_range
 
 from . import models
 from .models import Meant, State, Tag

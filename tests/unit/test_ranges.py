@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.ranges import MAX_RANGES, Span, Unsatisfiable, content_range, multipart, parse
+from media_asgi.http.ranges import MAX_RANGES, Span, Unsatisfiable, content_range, multipart, parse
 
 from . import models
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.representation import SANDBOX, content_type, describe, is_passive
+from media_asgi.http.representation import SANDBOX, content_type, describe, is_passive
 
 NOW = 1_700_000_000
 NS = 1_000_000_000
@@ -160,7 +160,7 @@ def test_the_same_on_every_machine(tmp_path: Path) -> None:
         "mimetypes.knownfiles.append(sys.argv[1])\n"
         "mimetypes.init()\n"
         "assert mimetypes.guess_type('a.webp')[0] == 'application/x-wrong'\n"
-        "from media_asgi.representation import content_type\n"
+        "from media_asgi.http.representation import content_type\n"
         "print([content_type('a.' + end) for end in ('html', 'webp', 'txt', 'nosuchtype')])\n"
     )
     run = subprocess.run(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.ranges import Span
-from media_asgi.representation import Representation
-from media_asgi.response import Response, decide, error, whole
+from media_asgi.http.ranges import Span
+from media_asgi.http.representation import Representation
+from media_asgi.http.response import Response, decide, error, whole
 
 from . import models
 from .models import Meant, State, Tag

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from media_asgi import Location, MediaMiddleware, servers, transfer
+from media_asgi import Location, MediaMiddleware
+from media_asgi.servers import asgi as servers
+from media_asgi.servers import send as transfer
 
 from .support import asked, opened_files
 

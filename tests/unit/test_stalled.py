@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from media_asgi import stalled
+from media_asgi.servers import stalled
 
 TIMEOUT = 0.4
 

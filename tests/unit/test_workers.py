@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from media_asgi import Location, MediaMiddleware, files, workers
-from media_asgi.files import KERNEL, Root
-from media_asgi.workers import Descriptor, Hung, Workers, in_worker
+from media_asgi import Location, MediaMiddleware
+from media_asgi.sources import local as files
+from media_asgi.sources import workers
+from media_asgi.sources.local import KERNEL, Root
+from media_asgi.sources.workers import Descriptor, Hung, Workers, in_worker
 
 from .support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
 

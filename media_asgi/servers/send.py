@@ -10,20 +10,13 @@ import sys
 from functools import partial
 from typing import Any
 
+from ..http.ranges import Span
+from ..http.response import Response
+from ..sources.local import File, Shrunk
+from ..sources.workers import Hung
+from ..types import Receive, Scope, Send
 from . import daphne
-from .files import File, Shrunk
-from .ranges import Span
-from .response import Response
-from .servers import (
-    Connection,
-    Gone,
-    Receive,
-    Scope,
-    Send,
-    TransportConnection,
-    lent_transport,
-)
-from .workers import Hung
+from .asgi import Connection, Gone, TransportConnection, lent_transport
 
 logger = logging.getLogger("media_asgi")
 

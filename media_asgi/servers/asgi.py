@@ -8,21 +8,14 @@ server close the connection, as uvicorn, hypercorn and granian do.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
 from types import MethodType
-from typing import Any
 
+from ..http.ranges import Span
+from ..sources.local import File
+from ..types import Headers, Message, Receive, Scope, Send
 from . import pathsend, stalled
-from .files import File
-from .ranges import Span
-from .representation import Headers
 
 logger = logging.getLogger("media_asgi")
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 # So much goes into a server's own buffer without waiting for the client: asyncio's transports, and

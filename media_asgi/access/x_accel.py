@@ -11,9 +11,9 @@ from email.header import decode_header
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from .paths import merge_slashes
-from .representation import Headers, overlaid
-from .servers import Message, Send
+from ..http.path import merge_slashes
+from ..http.representation import overlaid
+from ..types import Headers, Message, Send
 
 # Django writes a value that Latin-1 can't hold as encoded words (RFC 2047), and nothing else beside
 # them. A file may be named like one, but its path isn't one from end to end.

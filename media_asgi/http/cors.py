@@ -7,7 +7,7 @@ Pure.
 
 from collections.abc import Mapping
 
-from .representation import Headers
+from ..types import Headers
 
 # Those of an answer that a script may read besides the ones it always may.
 _EXPOSED = b"Content-Range, Accept-Ranges, ETag, Content-Length"

@@ -38,13 +38,14 @@ from typing import Any
 
 from django.utils.http import http_date
 
-from .files import File, Shrunk
+from ..http.ranges import Span
+from ..http.representation import KeptHeaders
+from ..sources.local import File, Shrunk
+from ..sources.workers import Descriptor, in_worker
+from ..types import Headers, Receive, Scope, Send
+from .asgi import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Stalled
 from .peers import is_full, reset, taken, waiting
-from .ranges import Span
-from .representation import Headers, KeptHeaders
-from .servers import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Receive, Scope, Send, Stalled
 from .stalled import log_cut
-from .workers import Descriptor, in_worker
 
 # From here on sendfile(2) is worth its set-up: a duplicate of the socket and one message more.
 SENDFILE_FROM = 128 * 1024

@@ -10,21 +10,20 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.signing import BadSignature
 
-from . import cors, handoff, paths, response, signing, transfer
-from .access import Predicate
-from .files import File, Missing, Root, Shrunk
-from .guard import Excluded, Place
-from .location import Location
-from .representation import (
+from . import signing
+from .access import x_accel as handoff
+from .access.predicate import Predicate
+from .http import cors, response
+from .http import path as paths
+from .http.representation import (
     NOSNIFF,
     SANDBOX,
-    Headers,
     KeptHeaders,
     Representation,
     content_type,
@@ -33,14 +32,17 @@ from .representation import (
     is_settled,
     overlaid,
 )
-from .response import CONDITIONAL, Response
+from .http.response import CONDITIONAL, Response
+from .location import Location
 from .security import Security
-from .servers import Receive, Scope, Send
-from .workers import Hung, Workers
+from .servers import send as transfer
+from .sources.guard import Excluded, Place
+from .sources.local import File, Missing, Root, Shrunk
+from .sources.workers import Hung, Workers
+from .types import ASGIApp, Headers, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
 
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Errors of open(2) that say that there is no such file to be served: not there, below a file, a
 # link that climbs, loops or dangles, a name that is too long or that this file system can't have,
@@ -174,7 +176,7 @@ class Served:
 
     async def serve(
         self,
-        app: Application,
+        app: ASGIApp,
         path: str,
         urls: Sequence[str],
         scope: Scope,

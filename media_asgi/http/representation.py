@@ -14,7 +14,7 @@ from typing import Any
 
 from django.utils.http import http_date
 
-Headers = list[tuple[bytes, bytes]]
+from ..types import Headers
 
 
 class KeptHeaders(Headers):

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
-from . import preconditions, ranges
+from ..types import Headers
+from . import conditional as preconditions
+from . import ranges
 from .ranges import Span
-from .representation import Headers, Representation
+from .representation import Representation
 
 # The fields of a request that decide anything here.
 CONDITIONAL = frozenset(

@@ -1,0 +1,1 @@
+"""HTTP, without input or output: no file, no socket, no clock."""

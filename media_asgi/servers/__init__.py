@@ -1,0 +1,1 @@
+"""Where bytes go: one response on one server."""
