@@ -28,17 +28,17 @@ from .http.representation import (
     Representation,
     content_type,
     describe,
-    is_passive,
     is_settled,
-    overlaid,
+    override,
+    runs_no_script,
 )
 from .http.response import CONDITIONAL, Response
 from .location import Location
 from .security import Security
 from .servers import send as transfer
-from .sources.guard import Excluded, Place
-from .sources.local import File, Missing, Root, Shrunk
-from .sources.workers import Hung, Workers
+from .sources.guard import ExcludedFolder, Place
+from .sources.local import FileMissingError, LocalFile, LocalSource, TruncatedFileError
+from .sources.workers import DiskTimeoutError, Workers
 from .types import ASGIApp, Headers, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
@@ -94,17 +94,17 @@ _FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
+class HandlerContext:
     """What all locations of a middleware share."""
 
-    span: int
+    chunk_size: int
     send_timeout: float
     threads: int
     disk_timeout: float
     security: Security
 
 
-class Changes(NamedTuple):
+class HeaderOverrides(NamedTuple):
     """What one request changes in the headers of its file."""
 
     content_type: bytes | None = None
@@ -137,18 +137,22 @@ class _Held(NamedTuple):
     """By the monotonic clock."""
 
 
-class _Refused(Exception):  # noqa: N818
+class HTTPError(Exception):
     def __init__(self, status: int, headers: Headers) -> None:
         super().__init__(status)
         self.status = status
         self.headers = headers
 
 
-class Served:
+class LocationHandler:
     """A location with its root, and what is remembered of its files."""
 
     def __init__(
-        self, location: Location, limits: Limits, place: Place | None, excluded: Sequence[Excluded]
+        self,
+        location: Location,
+        limits: HandlerContext,
+        place: Place | None,
+        excluded: Sequence[ExcludedFolder],
     ) -> None:
         """``place``: where the root of a location that isn't public lies."""
         self.location = location
@@ -161,7 +165,7 @@ class Served:
         self._is_public = location.access == "public"
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
         self._predicate = Predicate(location) if callable(location.access) else None
-        self._root = Root(
+        self._root = LocalSource(
             location.folder,
             Workers(limits.threads, location.folder, limits.disk_timeout),
             follow_symlinks=location.follow_symlinks,
@@ -199,7 +203,7 @@ class Served:
                 await app(scope, receive, send)
                 return
         limits = self._limits
-        file: File | None = None
+        file: LocalFile | None = None
         body = None
         try:
             if method != "GET" or fields:
@@ -212,12 +216,12 @@ class Served:
                 answer, body = ready
             else:
                 name = self._name(path)
-                file = now = self._root.open_now(name)
+                file = now = self._root.open_nowait(name)
                 if file is None:
                     file = await self._root.open(name)
                 answer = self._answer(file, path, method, fields, changes, secure=secure)
-                if answer.length <= limits.span:
-                    body = transfer.gather_now(answer, file)
+                if answer.length <= limits.chunk_size:
+                    body = transfer.read_body_nowait(answer, file)
                 # Where another location's files may be below the root, each one is opened, and
                 # looked at where it lies.
                 if now and body and not self._root.is_guarded:
@@ -243,23 +247,23 @@ class Served:
         await connection.whole(answer.status, answer.headers, body)
 
     async def hand_over(
-        self, readings: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
+        self, candidates: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve a file in place of the application's response, which had these ``headers``.
 
-        ``readings``: what its path beneath the root may be, likeliest first.
+        ``candidates``: what its path beneath the root may be, likeliest first.
         """
         # Validators and ranges are for GET and HEAD alone; any other method gets the file.
         fields = _fields(scope) if scope["method"] in ("GET", "HEAD") else {}
         method = "HEAD" if scope["method"] == "HEAD" else "GET"
-        changes = Changes(
+        changes = HeaderOverrides(
             handoff.deliberate_type(headers), handoff.value(headers, b"cache-control")
         )
-        file: File | None = None
+        file: LocalFile | None = None
         try:
             if fields:
                 self._check_request(method, fields)
-            path, file = await self._open_first(readings)
+            path, file = await self._open_first(candidates)
             answer = self._answer(file, path, method, fields, changes, secure=False)
             merged = handoff.merged(headers, answer.headers, answer.status)
             answer = answer._replace(headers=merged)
@@ -272,7 +276,7 @@ class Served:
                 logger.warning(
                     "%r: the application hands over %r beneath %s, which can't be served: %r",
                     scope["path"],
-                    readings[0],
+                    candidates[0],
                     self.location.folder,
                     error,
                 )
@@ -281,15 +285,15 @@ class Served:
             answer = self._for_origin(answer, fields)
         await self._send(answer, file, scope, receive, send, secure=False)
 
-    async def _open_first(self, readings: list[str]) -> tuple[str, File]:
-        for path in readings[:-1]:
+    async def _open_first(self, candidates: list[str]) -> tuple[str, LocalFile]:
+        for path in candidates[:-1]:
             try:
                 return path, await self._root.open(self._name(path))
-            except (Missing, OSError) as error:
+            except (FileMissingError, OSError) as error:
                 if isinstance(error, OSError) and error.errno not in _NO_FILE:
                     raise
-        name = self._name(readings[-1])
-        return readings[-1], self._root.open_now(name) or await self._root.open(name)
+        name = self._name(candidates[-1])
+        return candidates[-1], self._root.open_nowait(name) or await self._root.open(name)
 
     def _of_any(self, *, secure: bool) -> Headers:
         headers = [NOSNIFF]
@@ -309,20 +313,20 @@ class Served:
         if method == "GET" or method == "HEAD":
             if self.location.sandbox and fields.get(b"service-worker") == b"script":
                 # It would go on answering for the site's pages below its path, from an upload.
-                raise _Refused(403, [])
+                raise HTTPError(403, [])
         elif (
             method == "OPTIONS"
             and self.location.cors is not None
             and b"access-control-request-method" in fields
         ):
-            raise _Refused(204, cors.PREFLIGHT)
+            raise HTTPError(204, cors.PREFLIGHT)
         else:
-            raise _Refused(405, [(b"allow", b"GET, HEAD")])
+            raise HTTPError(405, [(b"allow", b"GET, HEAD")])
 
     async def _admit(
         self, scope: Scope, path: str, urls: Sequence[str], mount: str
-    ) -> Changes | None:
-        """What changes for who may see the file. Raises ``_Refused``."""
+    ) -> HeaderOverrides | None:
+        """What changes for who may see the file. Raises ``HTTPError``."""
         if self._predicate is None:
             now = time.time()
             try:
@@ -330,15 +334,15 @@ class Served:
                     urls[0],
                     scope.get("query_string") or b"",
                     aliases=urls[1:],
-                    skew=self.location.skew,
+                    leeway=self.location.leeway,
                     now=now,
                 )
             except BadSignature:
-                raise _Refused(403, []) from None
+                raise HTTPError(403, []) from None
             headers = dict(signing.headers(grant, now))
             until = headers.pop(b"cache-control")
             del headers[b"referrer-policy"]  # has every answer here
-            return Changes(
+            return HeaderOverrides(
                 cache_control=until if self.location.cache_control is None else None,
                 headers=tuple(headers.items()),
             )
@@ -347,18 +351,18 @@ class Served:
         except (BadRequest, SuspiciousOperation):
             # The predicate has looked at what Django can't take, such as a host that isn't allowed
             # or a query of thousands of fields.
-            raise _Refused(400, []) from None
+            raise HTTPError(400, []) from None
         if isinstance(admitted, str):
-            raise _Refused(302, [(b"location", admitted.encode("ascii"))])
+            raise HTTPError(302, [(b"location", admitted.encode("ascii"))])
         if not admitted:
-            raise _Refused(403, [])
+            raise HTTPError(403, [])
         return None
 
     def _name(self, path: str) -> bytes:
         name = paths.file_name(path, dotfiles=self.location.dotfiles)
         if name is None:
             self._tell_of_dotfile(path)
-            raise Missing
+            raise FileMissingError
         return name
 
     def _tell_of_dotfile(self, path: str) -> None:
@@ -394,7 +398,7 @@ class Served:
                 return None
             known = remembered
             ready = known.not_modified, b""
-        status = self._root.look_now(known.name)
+        status = self._root.stat_nowait(known.name)
         return ready if status is not None and _identity(status) == known.identity else None
 
     def _hold(self, key: _Key, answer: Response, body: bytes, status: os.stat_result) -> None:
@@ -420,11 +424,11 @@ class Served:
 
     def _answer(
         self,
-        file: File,
+        file: LocalFile,
         path: str,
         method: str,
         fields: Mapping[bytes, bytes],
-        changes: Changes | None,
+        changes: HeaderOverrides | None,
         *,
         secure: bool,
     ) -> Response:
@@ -443,15 +447,15 @@ class Served:
                 current,
                 content_type=type_,
                 cache_control=changes.cache_control or current.cache_control,
-                extra=overlaid(self._extra(type_, path, secure=secure), changes.headers),
+                extra=override(self._extra(type_, path, secure=secure), changes.headers),
             )
-        return response.decide(method, fields, current, _boundary)
+        return response.respond(method, fields, current, _boundary)
 
     def _part(self, known: _Known, fields: Mapping[bytes, bytes]) -> Response:
         asked = fields[b"range"]
         answer = known.parts.get(asked)
         if answer is None:
-            answer = response.decide("GET", fields, known.representation, _boundary)
+            answer = response.respond("GET", fields, known.representation, _boundary)
             # Not the multipart ones, each with a boundary that nobody knows before.
             if answer.status == 206 and len(answer.body) == 1 and len(asked) < 64:
                 answer = _kept(answer)
@@ -460,7 +464,7 @@ class Served:
                 known.parts[asked] = answer
         return answer
 
-    def _describe(self, file: File, path: str, *, secure: bool) -> _Known:
+    def _describe(self, file: LocalFile, path: str, *, secure: bool) -> _Known:
         """What there is to say of an open file.
 
         Remembered by name, and believed only while it is the same file by this request's own
@@ -491,9 +495,9 @@ class Served:
 
     def _extra(self, type_: bytes, path: str, *, secure: bool) -> Headers:
         headers = [*self._any[secure]]
-        if self.location.sandbox and not is_passive(type_.decode("latin-1")):
+        if self.location.sandbox and not runs_no_script(type_.decode("latin-1")):
             headers.append((b"content-security-policy", SANDBOX))
-        return overlaid(headers, self.location.headers_for(path))
+        return override(headers, self.location.headers_for(path))
 
     def _for_origin(self, answer: Response, fields: Mapping[bytes, bytes]) -> Response:
         assert self._origins is not None
@@ -502,10 +506,10 @@ class Served:
 
     def _failed(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
         """Status and headers that say what went wrong; the log says the rest."""
-        if isinstance(error, _Refused):
+        if isinstance(error, HTTPError):
             return error.status, error.headers
-        if isinstance(error, Missing):
-            if paths.climbs(scope["path"]):
+        if isinstance(error, FileMissingError):
+            if paths.is_traversal(scope["path"]):
                 _log_refused(scope, "the path climbs")
             return 404, []
         if isinstance(error, OSError):
@@ -515,11 +519,11 @@ class Served:
                 return 404, []
             if isinstance(error, PermissionError):
                 return 403, []
-        if isinstance(error, Hung):
+        if isinstance(error, DiskTimeoutError):
             if error.is_news:
                 logger.error("%r can't be read: %s", scope["path"], error)
             return 503, [(b"retry-after", b"1")]
-        if isinstance(error, OSError | Shrunk):
+        if isinstance(error, OSError | TruncatedFileError):
             logger.error("%r can't be read: %s", scope["path"], error)
             if isinstance(error, OSError) and error.errno in _LATER:
                 return 503, [(b"retry-after", b"1")]
@@ -534,7 +538,7 @@ class Served:
     async def _send(
         self,
         answer: Response,
-        file: File | None,
+        file: LocalFile | None,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -542,13 +546,13 @@ class Served:
         secure: bool,
     ) -> None:
         connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
-        path, span = scope["path"], self._limits.span
+        path, chunk_size = scope["path"], self._limits.chunk_size
         try:
-            await transfer.send(connection, answer, file, path, span)
-        except (Shrunk, Hung, OSError) as error:
+            await transfer.send(connection, answer, file, path, chunk_size)
+        except (TruncatedFileError, DiskTimeoutError, OSError) as error:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
-            await transfer.send(connection, answer, None, path, span)
+            await transfer.send(connection, answer, None, path, chunk_size)
 
 
 def _is_unchanged(known: _Known, fields: Mapping[bytes, bytes]) -> bool:

@@ -93,7 +93,7 @@ class Location:
     ``cors``: the origins whose scripts may read the files, ``["https://app.example"]``, or ``"*"``
     for any. By default none.
 
-    ``skew``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is good after
+    ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is good after
     its end, where the clocks of several machines differ. By default 0.
 
     Raises ``ImproperlyConfigured`` for what can't be meant.
@@ -112,7 +112,7 @@ class Location:
     fallthrough: bool = False
     login_redirect: bool = False
     cors: str | Collection[str] | None = None
-    skew: float | timedelta = 0
+    leeway: float | timedelta = 0
 
     folder: str = field(init=False, repr=False)
     """The absolute path of ``root``."""
@@ -286,13 +286,13 @@ class Location:
                 "not set. Set it, or build the location where Django's settings are."
             )
         try:
-            seconds("skew", self.skew, or_zero=True)
+            seconds("leeway", self.leeway, or_zero=True)
         except ValueError as error:
-            raise ImproperlyConfigured(f"{self._option('skew')}: {error}") from error
-        if self.skew and self.access != "signed":
+            raise ImproperlyConfigured(f"{self._option('leeway')}: {error}") from error
+        if self.leeway and self.access != "signed":
             raise ImproperlyConfigured(
-                f"{self._option('skew')} allows for clocks that differ on a signed link. Set "
-                "access='signed', or leave skew out."
+                f"{self._option('leeway')} allows for clocks that differ on a signed link. Set "
+                "access='signed', or leave leeway out."
             )
         if self.login_redirect and not callable(self.access):
             raise ImproperlyConfigured(

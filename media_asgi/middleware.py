@@ -10,8 +10,8 @@ from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .access.x_accel import Handover, Target
-from .handler import Limits, Served
+from .access.x_accel import ResponseInterceptor, Target
+from .handler import HandlerContext, LocationHandler
 from .http import path as paths
 from .http import response
 from .http.representation import NOSNIFF
@@ -19,7 +19,7 @@ from .location import Location, django_setting
 from .security import Security
 from .servers import daphne
 from .servers import send as transfer
-from .sources.guard import Excluded, Place
+from .sources.guard import ExcludedFolder, Place
 from .types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
@@ -33,7 +33,7 @@ class MediaMiddleware:
     ``locations``: what to serve; the longest URL prefix that fits decides. Without any,
     ``Location.media()``: ``MEDIA_ROOT`` under ``MEDIA_URL``.
 
-    ``span``: bytes of a file that are held in memory for a download, at most. By default 256 KiB.
+    ``chunk_size``: bytes of a file that a download holds in memory, at most. By default 256 KiB.
 
     ``threads``: workers of each location that wait for its disk, at most. By default 8.
 
@@ -51,7 +51,7 @@ class MediaMiddleware:
         self,
         app: ASGIApp,
         *locations: Location,
-        span: int = 256 * 1024,
+        chunk_size: int = 256 * 1024,
         threads: int = 8,
         disk_timeout: float = 30.0,
         send_timeout: float = 60.0,
@@ -61,13 +61,13 @@ class MediaMiddleware:
                 f"MediaMiddleware got {app!r}, which is no ASGI application. Give it one first: "
                 "MediaMiddleware(get_asgi_application())."
             )
-        _check_number("span", span, int)
+        _check_number("chunk_size", chunk_size, int)
         _check_number("threads", threads, int)
         _check_number("disk_timeout", disk_timeout, int, float)
         _check_number("send_timeout", send_timeout, int, float)
         self.app = app
-        self._limits = Limits(
-            span=span,
+        self._limits = HandlerContext(
+            chunk_size=chunk_size,
             send_timeout=float(send_timeout),
             threads=threads,
             disk_timeout=float(disk_timeout),
@@ -81,7 +81,7 @@ class MediaMiddleware:
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
         self.instances.add(self)
 
-    def _arrange(self, locations: Sequence[Location]) -> list[Served]:
+    def _arrange(self, locations: Sequence[Location]) -> list[LocationHandler]:
         by_prefix: dict[str, Location] = {}
         for location in locations:
             if not isinstance(location, Location):
@@ -101,7 +101,7 @@ class MediaMiddleware:
             if not location.is_public
         }
         return [
-            Served(
+            LocationHandler(
                 location,
                 self._limits,
                 places.get(location.prefix),
@@ -120,14 +120,14 @@ class MediaMiddleware:
                     served, rest, urls = found
                     if type(scope.get("headers")) is not list:
                         scope = _with_headers(scope)
-                    await served.serve(self._ask, rest, urls, scope, receive, send, mount)
+                    await served.serve(self._call_app, rest, urls, scope, receive, send, mount)
                     return
             if self._internal:
-                await self._ask(_with_headers(scope), receive, send)
+                await self._call_app(_with_headers(scope), receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _find(self, scope: Scope, mount: str) -> tuple[Served, str, Sequence[str]] | None:
+    def _find(self, scope: Scope, mount: str) -> tuple[LocationHandler, str, Sequence[str]] | None:
         """The location of a request, the rest of its path, and what that is called outside."""
         sent = path = scope["path"]
         if "\ufffd" in path:
@@ -143,7 +143,7 @@ class MediaMiddleware:
                 return served, path[len(served.prefix) :], (sent,)
         return None
 
-    def _urls(self, found: tuple[Served, str], mount: str, sent: str) -> Sequence[str]:
+    def _urls(self, found: tuple[LocationHandler, str], mount: str, sent: str) -> Sequence[str]:
         """The paths under which a file beneath a mount point is known, and no other file is.
 
         With the slashes of the request, since a signature is of the path as it is sent.
@@ -157,16 +157,16 @@ class MediaMiddleware:
         # No link is signed for the empty path.
         return [one for one in spellings if paths.merge_slashes(one) in urls] or ("",)
 
-    def _is_alias(self, url: str, found: tuple[Served, str], mount: str) -> bool:
+    def _is_alias(self, url: str, found: tuple[LocationHandler, str], mount: str) -> bool:
         """Does this path lead to that file, and as it stands to no file of another location?"""
         return self._locate(url, mount) == found and self._locate(url, "") in (None, found)
 
-    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, which may hand over a file for an answer."""
         if not self._internal:
             await self.app(scope, receive, send)
             return
-        handover = Handover(send)
+        handover = ResponseInterceptor(send)
         await self.app(scope, receive, handover.send)
         if handover.target is None:
             return
@@ -179,12 +179,12 @@ class MediaMiddleware:
             )
             answer = response.error(500, [NOSNIFF], scope["method"])
             connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
-            await transfer.send(connection, answer, None, scope["path"], self._limits.span)
+            await transfer.send(connection, answer, None, scope["path"], self._limits.chunk_size)
             return
-        served, readings = found
-        await served.hand_over(readings, handover.headers, scope, receive, send)
+        served, candidates = found
+        await served.hand_over(candidates, handover.headers, scope, receive, send)
 
-    async def _handed_over(self, target: Target) -> tuple[Served, list[str]] | None:
+    async def _handed_over(self, target: Target) -> tuple[LocationHandler, list[str]] | None:
         """The internal location of a target, and the readings of its path beneath that root."""
         if target.is_url:
             for served in self._served:
@@ -204,7 +204,7 @@ class MediaMiddleware:
                 return served, rests
         return None
 
-    def _locate(self, path: str, mount: str) -> tuple[Served, str] | None:
+    def _locate(self, path: str, mount: str) -> tuple[LocationHandler, str] | None:
         """The location with the longest prefix of ``path``, and the rest of it.
 
         Beneath a mount point, ASGI's path holds the ``root_path``, but a proxy may have stripped it
@@ -212,9 +212,9 @@ class MediaMiddleware:
         project wrote it there. So the path counts as it is, with the mount point before it, and
         without.
         """
-        readings = (path, mount + path, path.removeprefix(mount))
+        candidates = (path, mount + path, path.removeprefix(mount))
         for served in self._served:
-            for reading in readings:
+            for reading in candidates:
                 if reading.startswith(served.prefix):
                     return served, reading[len(served.prefix) :]
         return None
@@ -231,18 +231,18 @@ def _with_headers(scope: Scope) -> Scope:
 def _rests(target: Target, folder: str) -> list[str]:
     """What the readings of a target are beneath a folder."""
     start = paths.merge_slashes(folder + os.sep)
-    return [reading[len(start) :] for reading in target.readings if reading.startswith(start)]
+    return [reading[len(start) :] for reading in target.candidates if reading.startswith(start)]
 
 
 def _excluded(
     location: Location, others: Sequence[Location], places: Mapping[str, Place]
-) -> list[Excluded]:
+) -> list[ExcludedFolder]:
     """The folders whose files are another location's, and not for whoever may see this one's."""
     if location.access == "internal":
         return []
     root = os.path.realpath(location.folder)
     return [
-        Excluded(place := places[other.prefix], may_be_root=place.known.path == root)
+        ExcludedFolder(place := places[other.prefix], may_be_root=place.known.path == root)
         for other in others
         if other is not location
         and not other.is_public

@@ -109,7 +109,7 @@ def verify(
     query_string: bytes,
     *,
     aliases: Iterable[str] = (),
-    skew: Seconds = 0,
+    leeway: Seconds = 0,
     now: float | None = None,
 ) -> Grant:
     """What the link with this path and query allows.
@@ -122,15 +122,15 @@ def verify(
     ``aliases``: other decoded paths that a link to this file may have been signed with, such as
     with and without a script name. Each must lead to this very file.
 
-    ``skew``: seconds, or a ``timedelta``, for which a link is good after its end, where the clocks
-    of the machines that sign and serve differ. By default 0.
+    ``leeway``: seconds, or a ``timedelta``, for which a link is good after its end, where the
+    clocks of the machines that sign and serve differ. By default 0.
 
     ``now``: seconds since the epoch. By default the clock's.
 
     Raises Django's ``BadSignature`` for a link that is altered, incomplete or no link at all, and
     its subclass ``SignatureExpired`` for one that was good once.
     """
-    allowance = seconds("skew", skew, or_zero=True)
+    allowance = seconds("leeway", leeway, or_zero=True)
     try:
         found = _find(query_string.split(b"&"))
         expires, signature = found[_EXPIRES], found[_SIGNATURE]

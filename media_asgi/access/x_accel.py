@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ..http.path import merge_slashes
-from ..http.representation import overlaid
+from ..http.representation import override
 from ..types import Headers, Message, Send
 
 # Django writes a value that Latin-1 can't hold as encoded words (RFC 2047), and nothing else beside
@@ -49,12 +49,12 @@ class Target(NamedTuple):
 
     is_url: bool
     """A path of a URL, beneath a location's prefix; or of the file system, beneath its root."""
-    readings: list[str]
+    candidates: list[str]
     """The path, likeliest first: its bytes don't tell their encoding."""
     raw: bytes
 
 
-class Handover:
+class ResponseInterceptor:
     """Stands between the application and ``send``, and keeps back a response that names a file."""
 
     __slots__ = ("_send", "_started", "headers", "target")
@@ -92,10 +92,10 @@ def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
         # A URL, so that a query may follow. nginx takes it percent-encoded; what isn't is taken as
         # Django sends it, in Latin-1, or else as bytes.
         urls = [text.partition("?")[0].encode("utf-8", "surrogateescape") for text in _texts(raw)]
-        readings = [merge_slashes(os.fsdecode(unquote_to_bytes(url))) for url in urls]
-        return Target(is_url=True, readings=readings, raw=raw)
+        candidates = [merge_slashes(os.fsdecode(unquote_to_bytes(url))) for url in urls]
+        return Target(is_url=True, candidates=candidates, raw=raw)
     if (raw := fields.get(b"x-sendfile")) is not None:
-        return Target(is_url=False, readings=[*map(merge_slashes, _texts(raw))], raw=raw)
+        return Target(is_url=False, candidates=[*map(merge_slashes, _texts(raw))], raw=raw)
     return None
 
 
@@ -126,7 +126,7 @@ def merged(application: Headers, file: Headers, status: int) -> Headers:
         # Those are about the file, which such an answer does not hold.
         and (status in (200, 206) or not name.startswith(b"content-"))
     ]
-    return overlaid(file, own)
+    return override(file, own)
 
 
 def _framed(value: bytes) -> bytes:

@@ -59,7 +59,7 @@ def merge_slashes(path: str) -> str:
     return _SLASHES.sub("/", path)
 
 
-def climbs(path: str) -> bool:
+def is_traversal(path: str) -> bool:
     """Is this the path of somebody who tries to get out, rather than of a mistake?"""
     return "/../" in f"{path}/" or "\0" in path
 

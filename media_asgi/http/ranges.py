@@ -21,7 +21,7 @@ _MAX_DIGITS = 19
 _BEYOND = 10**_MAX_DIGITS
 
 
-class Span(NamedTuple):
+class ByteRange(NamedTuple):
     start: int
     stop: int
 
@@ -29,25 +29,25 @@ class Span(NamedTuple):
         return self.stop - self.start
 
 
-class Unsatisfiable(Exception):  # noqa: N818  (the RFC's word)
+class RangeNotSatisfiable(Exception):  # noqa: N818  (the RFC's word)
     """Every range lies past the end: 416."""
 
 
-def parse(value: bytes, size: int) -> list[Span] | None:
+def parse(value: bytes, size: int) -> list[ByteRange] | None:
     """The spans that a ``Range`` field asks of a representation of ``size`` bytes, in its order.
 
     ``None`` where the field is to be ignored: another unit, a malformed set (section 14.1.1), an
     empty representation, more than ``MAX_RANGES`` ranges, or more bytes asked than there are.
     Unsatisfiable ranges are dropped, overlapping ones joined where the first of them stands.
 
-    Raises ``Unsatisfiable`` where no range is left.
+    Raises ``RangeNotSatisfiable`` where no range is left.
     """
     unit, equals, set_ = value.partition(b"=")
     # Units are case-insensitive (section 14.1). A few commas too many are allowed in a list
     # (section 5.6.1.2), no end of them is not.
     if not equals or unit.lower() != b"bytes" or set_.count(b",") > 2 * MAX_RANGES:
         return None
-    spans: list[Span] = []
+    spans: list[ByteRange] = []
     count = asked = 0
     for spec in set_.split(b","):
         spec = spec.strip(_OWS)
@@ -69,12 +69,12 @@ def parse(value: bytes, size: int) -> list[Span] | None:
         if count > MAX_RANGES:
             return None
         if start < stop:
-            spans.append(Span(start, stop))
+            spans.append(ByteRange(start, stop))
             asked += stop - start
     if not count or not size or asked > size:
         return None
     if not spans:
-        raise Unsatisfiable
+        raise RangeNotSatisfiable
     return _joined(spans) if len(spans) > 1 else spans
 
 
@@ -89,7 +89,7 @@ def _int(digits: bytes) -> int:
     return int(digits or b"0") if len(digits) <= _MAX_DIGITS else _BEYOND
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
+def _joined(spans: Sequence[ByteRange]) -> list[ByteRange]:
     """Overlapping spans joined, each group in the place of its first member."""
     groups: list[tuple[int, int, int]] = []  # start, stop, place
     for (start, stop), place in sorted((span, place) for place, span in enumerate(spans)):
@@ -99,19 +99,19 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
         else:
             groups.append((start, stop, place))
     groups.sort(key=lambda group: group[2])
-    return [Span(start, stop) for start, stop, _ in groups]
+    return [ByteRange(start, stop) for start, stop, _ in groups]
 
 
-def content_range(span: Span, size: int) -> bytes:
+def content_range(span: ByteRange, size: int) -> bytes:
     """The value of ``Content-Range`` for one part (section 14.4)."""
     return b"bytes %d-%d/%d" % (span.start, span.stop - 1, size)
 
 
 def multipart(
-    spans: Sequence[Span], size: int, content_type: bytes, boundary: bytes
-) -> tuple[list[bytes | Span], int]:
+    spans: Sequence[ByteRange], size: int, content_type: bytes, boundary: bytes
+) -> tuple[list[bytes | ByteRange], int]:
     """The body of a multipart/byteranges answer, in order, and its exact length in bytes."""
-    body: list[bytes | Span] = []
+    body: list[bytes | ByteRange] = []
     for span in spans:
         body += (
             b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n"

@@ -233,7 +233,7 @@ def nameless(segment: str) -> str | None:
     return match and match[1]
 
 
-def is_passive(type_: str) -> bool:
+def runs_no_script(type_: str) -> bool:
     """Is a file of this type sure to run nothing when a browser opens it as a page?
 
     What isn't exactly one media type may be read as another one.
@@ -249,7 +249,7 @@ def is_passive(type_: str) -> bool:
 _ADDED = frozenset({b"vary", b"content-security-policy"})
 
 
-def overlaid(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, bytes]]) -> Headers:
+def override(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Headers in which those of ``over`` take the place of their namesakes."""
     over = list(over)
     names = {name for name, _ in over} - _ADDED

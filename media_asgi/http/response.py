@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..types import Headers
 from . import conditional as preconditions
 from . import ranges
-from .ranges import Span
+from .ranges import ByteRange
 from .representation import Representation
 
 # The fields of a request that decide anything here.
@@ -36,13 +36,13 @@ _UNBUFFERED = 512 * 1024 * 1024
 class Response(NamedTuple):
     status: int
     headers: Headers
-    body: Sequence[bytes | Span]
+    body: Sequence[bytes | ByteRange]
     """In order: bytes as they are, and spans of the file."""
     length: int
     """Bytes of the body."""
 
 
-def decide(
+def respond(
     method: str,
     fields: Mapping[bytes, bytes],
     current: Representation,
@@ -65,7 +65,7 @@ def decide(
         if preconditions.if_range(validated, current):
             try:
                 spans = ranges.parse(asked, current.size)
-            except ranges.Unsatisfiable:
+            except ranges.RangeNotSatisfiable:
                 unsatisfied = (b"content-range", b"bytes */%d" % current.size)
                 return error(416, [unsatisfied, *_of_any_answer(current.extra)])
             if spans is not None:
@@ -80,7 +80,7 @@ def whole(current: Representation) -> Response:
     headers = _headers(current, current.content_type, current.size)
     if not current.size:
         return Response(200, headers, [], 0)
-    return Response(200, headers, [Span(0, current.size)], current.size)
+    return Response(200, headers, [ByteRange(0, current.size)], current.size)
 
 
 def not_modified(current: Representation) -> Response:
@@ -115,9 +115,9 @@ def _headers(current: Representation, content_type: bytes, length: int) -> Heade
 
 
 def _partial(
-    current: Representation, spans: list[Span], boundary: bytes, *, validated: bool
+    current: Representation, spans: list[ByteRange], boundary: bytes, *, validated: bool
 ) -> Response:
-    body: Sequence[bytes | Span]
+    body: Sequence[bytes | ByteRange]
     if len(spans) == 1:
         body, length = spans, len(spans[0])
         headers = _headers(current, current.content_type, length)

@@ -10,8 +10,8 @@ import asyncio
 import logging
 from types import MethodType
 
-from ..http.ranges import Span
-from ..sources.local import File
+from ..http.ranges import ByteRange
+from ..sources.local import LocalFile
 from ..types import Headers, Message, Receive, Scope, Send
 from . import pathsend, stalled
 
@@ -20,10 +20,10 @@ logger = logging.getLogger("media_asgi")
 
 # So much goes into a server's own buffer without waiting for the client: asyncio's transports, and
 # those modelled on them, take 64 KiB before they say that they are full.
-NEVER_WAITS = 64 * 1024
+WRITE_BUFFER_LIMIT = 64 * 1024
 
 # More than the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
-KERNEL_HOLDS = 6 * 1024 * 1024
+MAX_KERNEL_BUFFER = 6 * 1024 * 1024
 
 # A send that waits so long (seconds) waits for a client, and not just for its turn.
 _WAITS = 0.001
@@ -34,15 +34,15 @@ _WAITS_LONG, _SHARE = 5, 1 / 12
 _SMALL = 16 * 1024
 
 
-class Gone(Exception):  # noqa: N818
+class ClientDisconnected(Exception):  # noqa: N818
     """The client is no longer there, or takes no byte any more: nothing is left to be sent."""
 
 
-class Stalled(Gone):
+class ClientStalled(ClientDisconnected):
     """It is there, and takes nothing; says for how long."""
 
 
-class Connection:
+class ResponseWriter:
     """One response, on a server that speaks plain ASGI."""
 
     _listener: "asyncio.Task[None] | None" = None
@@ -57,19 +57,19 @@ class Connection:
         self.send_timeout = send_timeout
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """All of a response that fits in one span."""
+        """All of a response that fits in one chunk."""
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
         try:
             # On HTTP/2 the smallest body waits for the client's window, and hypercorn's send for
             # ever, even when that client has gone.
-            if len(body) <= NEVER_WAITS and self.scope.get("http_version") != "2":
+            if len(body) <= WRITE_BUFFER_LIMIT and self.scope.get("http_version") != "2":
                 await self.send(start)
                 await self.send(end)
             else:
                 await self._deliver(start, self.send_timeout)
                 await self._deliver(end, self.send_timeout)
-        except Gone as gone:
+        except ClientDisconnected as gone:
             await self.give_up(gone)
         except OSError:
             pass
@@ -80,13 +80,16 @@ class Connection:
         await self._deliver(_start(status, headers), self.send_timeout)
 
     async def write(self, data: bytes) -> None:
-        """More of the body. Returns when the server wants the next. Raises ``Gone``."""
+        """More of the body. Returns when the server wants the next.
+
+        Raises ``ClientDisconnected``.
+        """
         self._written += len(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}
         await self._deliver(message, self.send_timeout)
         await asyncio.sleep(0)  # others get their turn
 
-    def span(self, size: int) -> int:
+    def chunk_size(self, size: int) -> int:
         """How much to write next, ``size`` bytes at most.
 
         Of each client that reads nothing two messages are held, one that fills the server's buffer
@@ -96,12 +99,12 @@ class Connection:
         """
         if self._longest >= min(_WAITS_LONG, self.send_timeout * _SHARE):
             return min(size, _SMALL)
-        if self._written >= KERNEL_HOLDS and self._longest < _WAITS:
+        if self._written >= MAX_KERNEL_BUFFER and self._longest < _WAITS:
             return size
         holds_many = "http.response.pathsend" in (self.scope.get("extensions") or ())
-        return min(size, NEVER_WAITS // 4 if holds_many else NEVER_WAITS)
+        return min(size, WRITE_BUFFER_LIMIT // 4 if holds_many else WRITE_BUFFER_LIMIT)
 
-    async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
+    async def write_file(self, file: LocalFile, span: ByteRange, *, whole: bool) -> int:
         """Send what can go out without a copy through Python, and say how many bytes that was.
 
         ``whole``: this span is the whole file, and all of the body. What is sent by name also ends
@@ -134,9 +137,9 @@ class Connection:
         if not self._ended:
             await self._deliver({"type": "http.response.body", "body": b""}, self.send_timeout)
 
-    async def give_up(self, gone: Gone) -> None:
+    async def give_up(self, gone: ClientDisconnected) -> None:
         """Cut the connection, and log it if the client hasn't gone by itself."""
-        if isinstance(gone, Stalled):
+        if isinstance(gone, ClientStalled):
             stalled.log_cut(self.scope["path"], str(gone))
         await self.abort()
 
@@ -154,9 +157,9 @@ class Connection:
             self._listener = None
 
     async def _deliver(self, message: Message, timeout: float | None) -> None:
-        """Send one message, which may take so long. Raises ``Gone``."""
+        """Send one message, which may take so long. Raises ``ClientDisconnected``."""
         if self._left:
-            raise Gone
+            raise ClientDisconnected
         loop = asyncio.get_running_loop()
         begin = loop.time()
         try:
@@ -164,9 +167,9 @@ class Connection:
                 await self.send(message)
         except OSError as error:  # ASGI 2.4: the client has gone; and TimeoutError is one, too
             if deadline.expired():
-                raise Stalled(f"the server took nothing for {timeout:g} s") from None
+                raise ClientStalled(f"the server took nothing for {timeout:g} s") from None
             self._left = True
-            raise Gone from error
+            raise ClientDisconnected from error
         self._longest = max(self._longest, loop.time() - begin)
 
     async def _listen(self) -> None:
@@ -179,7 +182,7 @@ class Connection:
         self._left = True
 
 
-class TransportConnection(Connection):
+class TransportResponseWriter(ResponseWriter):
     """One response, on a server that lends its asyncio transport: uvicorn, also under gunicorn.
 
     Its ``send`` returns without a word when the client has gone, and the transport is closing then.
@@ -216,10 +219,10 @@ class TransportConnection(Connection):
         self._watched = self._watch(is_active=True)
         await self._deliver(_start(status, headers), None)
 
-    def span(self, size: int) -> int:
-        if self._written >= KERNEL_HOLDS and not self._waited:
+    def chunk_size(self, size: int) -> int:
+        if self._written >= MAX_KERNEL_BUFFER and not self._waited:
             return size
-        return min(size, NEVER_WAITS)
+        return min(size, WRITE_BUFFER_LIMIT)
 
     async def abort(self) -> None:
         self._transport.abort()
@@ -236,13 +239,13 @@ class TransportConnection(Connection):
     async def _deliver(self, message: Message, timeout: float | None) -> None:
         transport = self._transport
         if transport.is_closing():
-            raise Gone
+            raise ClientDisconnected
         try:
             await self.send(message)
         except OSError as error:
-            raise Gone from error
+            raise ClientDisconnected from error
         if not self._waited and not transport.is_closing():
-            self._waited = transport.get_write_buffer_size() > NEVER_WAITS
+            self._waited = transport.get_write_buffer_size() > WRITE_BUFFER_LIMIT
         if self._watched is not None:
             self._watched.written = self._written
 

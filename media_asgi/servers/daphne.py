@@ -38,12 +38,18 @@ from typing import Any
 
 from django.utils.http import http_date
 
-from ..http.ranges import Span
+from ..http.ranges import ByteRange
 from ..http.representation import KeptHeaders
-from ..sources.local import File, Shrunk
+from ..sources.local import LocalFile, TruncatedFileError
 from ..sources.workers import Descriptor, in_worker
 from ..types import Headers, Receive, Scope, Send
-from .asgi import KERNEL_HOLDS, NEVER_WAITS, Connection, Gone, Stalled
+from .asgi import (
+    MAX_KERNEL_BUFFER,
+    WRITE_BUFFER_LIMIT,
+    ClientDisconnected,
+    ClientStalled,
+    ResponseWriter,
+)
 from .peers import is_full, reset, taken, waiting
 from .stalled import log_cut
 
@@ -121,7 +127,7 @@ def is_running() -> bool:
     return loop is not None and loop is asyncio.get_running_loop()
 
 
-class DaphneConnection(Connection):
+class DaphneResponseWriter(ResponseWriter):
     """One response; also the push producer that Twisted pauses and resumes (``IPushProducer``)."""
 
     _written = _finished = _ending = _registered = False
@@ -160,7 +166,7 @@ class DaphneConnection(Connection):
                 self._register()
             await self.write(body)
             await self.end()
-        except Gone as gone:
+        except ClientDisconnected as gone:
             await self.give_up(gone)
         except BaseException:
             await self.abort()
@@ -193,7 +199,7 @@ class DaphneConnection(Connection):
 
     async def begin(self, status: int, headers: Headers) -> None:
         if self._lost:
-            raise Gone
+            raise ClientDisconnected
         self._channel._media_asgi_room = 0
         self._register()
         self._watch_clock()
@@ -215,19 +221,19 @@ class DaphneConnection(Connection):
 
     async def _write(self, data: bytes) -> None:
         if self._lost:
-            raise Gone
+            raise ClientDisconnected
         self._sent += len(data)
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
         await self._drain()
         self._restart_clock()
 
-    def span(self, size: int) -> int:
+    def chunk_size(self, size: int) -> int:
         # Each one is waited for until it has left; meanwhile TLS has it twice, encrypted and not.
-        if self._plain or self._sent >= KERNEL_HOLDS:
+        if self._plain or self._sent >= MAX_KERNEL_BUFFER:
             return size
-        return min(size, NEVER_WAITS)
+        return min(size, WRITE_BUFFER_LIMIT)
 
-    async def write_file(self, file: File, span: Span, *, whole: bool) -> int:
+    async def write_file(self, file: LocalFile, span: ByteRange, *, whole: bool) -> int:
         if not self._plain or len(span) < SENDFILE_FROM or not hasattr(os, "sendfile"):
             return 0
         # With no data this writes the head, if that is still to come. Only when it has left
@@ -247,7 +253,7 @@ class DaphneConnection(Connection):
         if self._is_kept():
             try:
                 await self._until(lambda: self._finished or not self._is_kept(), _LONGEST_PAUSE)
-            except Gone:
+            except ClientDisconnected:
                 if self._lost:
                     raise
                 self._leave()
@@ -338,14 +344,14 @@ class DaphneConnection(Connection):
         self._on_loss()
 
     def _register(self) -> None:
-        """To be called before others get a turn. Raises ``Gone``."""
+        """To be called before others get a turn. Raises ``ClientDisconnected``."""
         if self._registered:
             return
         request = self._request
         if getattr(request, "channel", None) is None:
             self._lost = True
         if self._lost:
-            raise Gone
+            raise ClientDisconnected
         request.notifyFinish().addCallbacks(self._on_finish, self._on_loss)
         request.registerProducer(self, True)
         self._registered = True
@@ -380,7 +386,7 @@ class DaphneConnection(Connection):
     # Waiting
 
     async def _drain(self) -> None:
-        """Wait until what was written has left Twisted's buffers. Raises ``Gone``."""
+        """Wait until what was written has left Twisted's buffers. Raises ``ClientDisconnected``."""
         if not (self._plain and self._flush()):
             await self._until(self._is_drained, None if self._plain else _LONGEST_PAUSE)
 
@@ -452,7 +458,7 @@ class DaphneConnection(Connection):
     async def _until(self, ready: Callable[[], bool], longest: float | None) -> None:
         """Wait until ``ready()``; asked when something happens, and after ``longest`` s at most.
 
-        Raises ``Gone`` where the client goes, or takes no byte for ``send_timeout``.
+        Raises ``ClientDisconnected`` where the client goes, or takes no byte for ``send_timeout``.
         """
         self._register()
         loop = asyncio.get_running_loop()
@@ -460,7 +466,7 @@ class DaphneConnection(Connection):
         now = since
         while not ready():
             if self._lost:
-                raise Gone
+                raise ClientDisconnected
             pause = min(self.send_timeout, self._limit or self.send_timeout) / 8
             if longest is not None:
                 looks += 1
@@ -478,9 +484,9 @@ class DaphneConnection(Connection):
                 progress, since, looks = current, now, 0
                 self._restart_clock()
             elif now - since >= self.send_timeout:
-                raise Stalled(f"the client took nothing for {self.send_timeout:g} s")
+                raise ClientStalled(f"the client took nothing for {self.send_timeout:g} s")
         if self._lost:
-            raise Gone
+            raise ClientDisconnected
 
     def _progress(self) -> object:
         """What changes when the client takes bytes."""
@@ -500,11 +506,11 @@ class DaphneConnection(Connection):
         except (AttributeError, OSError):
             return queued
 
-    async def _sendfile(self, file: File, span: Span, peer: Descriptor) -> int:
+    async def _sendfile(self, file: LocalFile, span: ByteRange, peer: Descriptor) -> int:
         offset, stop = span
         while offset < stop:
             if self._lost:
-                raise Gone
+                raise ClientDisconnected
             count = min(stop - offset, _SENDFILE_COUNT)
             try:
                 if file.is_warm(offset, count):
@@ -524,10 +530,10 @@ class DaphneConnection(Connection):
                 continue
             except OSError as error:
                 if error.errno in _NO_PEER:
-                    raise Gone from error
+                    raise ClientDisconnected from error
                 break
             if not sent:
-                raise Shrunk(offset)
+                raise TruncatedFileError(offset)
             offset += sent
             # What Daphne's access log tells.
             self._request.sentLength += sent

@@ -22,8 +22,8 @@ _KEPT = 10.0
 _SHARE = 4
 
 # Each with the time from which on it may be taken back, or closed.
-_lent: collections.deque[tuple[float, int]] = collections.deque()
-_resting: collections.deque[tuple[float, int]] = collections.deque()
+_leased: collections.deque[tuple[float, int]] = collections.deque()
+_quarantined: collections.deque[tuple[float, int]] = collections.deque()
 
 
 def lend(fd: int) -> str | None:
@@ -35,12 +35,12 @@ def lend(fd: int) -> str | None:
         return None
     _take_back()
     try:
-        if len(_lent) + len(_resting) >= _limit():
+        if len(_leased) + len(_quarantined) >= _limit():
             return None
         number = os.dup(fd)
     except OSError:
         return None
-    _lent.append((time.monotonic() + _KEPT, number))
+    _leased.append((time.monotonic() + _KEPT, number))
     loop = asyncio.get_running_loop()
     loop.call_later(_KEPT + 0.1, _take_back)
     loop.call_later(2 * _KEPT + 0.2, _take_back)
@@ -56,9 +56,9 @@ def _limit() -> int:
 
 def _take_back() -> None:
     now = time.monotonic()
-    while _resting and _resting[0][0] <= now:
-        os.close(_resting.popleft()[1])
-    if not _lent or _lent[0][0] > now:
+    while _quarantined and _quarantined[0][0] <= now:
+        os.close(_quarantined.popleft()[1])
+    if not _leased or _leased[0][0] > now:
         return
     try:
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -66,9 +66,9 @@ def _take_back() -> None:
         asyncio.get_running_loop().call_later(1, _take_back)
         return
     try:
-        while _lent and _lent[0][0] <= now:
-            number = _lent.popleft()[1]
+        while _leased and _leased[0][0] <= now:
+            number = _leased.popleft()[1]
             os.dup2(null, number, inheritable=False)
-            _resting.append((now + _KEPT, number))
+            _quarantined.append((now + _KEPT, number))
     finally:
         os.close(null)

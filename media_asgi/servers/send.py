@@ -1,7 +1,7 @@
 """
 A response and an open file → ASGI messages.
 
-One span of the file at a time: read, sent, and only then the next, whatever the client's pace.
+One chunk of the file at a time: read, sent, and only then the next, whatever the client's pace.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ import sys
 from functools import partial
 from typing import Any
 
-from ..http.ranges import Span
+from ..http.ranges import ByteRange
 from ..http.response import Response
-from ..sources.local import File, Shrunk
-from ..sources.workers import Hung
+from ..sources.local import LocalFile, TruncatedFileError
+from ..sources.workers import DiskTimeoutError
 from ..types import Receive, Scope, Send
 from . import daphne
-from .asgi import Connection, Gone, TransportConnection, lent_transport
+from .asgi import ClientDisconnected, ResponseWriter, TransportResponseWriter, lent_transport
 
 logger = logging.getLogger("media_asgi")
 
@@ -24,15 +24,15 @@ logger = logging.getLogger("media_asgi")
 _AHEAD = 4
 
 
-def connect(scope: Scope, receive: Receive, send: Send, send_timeout: float) -> Connection:
+def connect(scope: Scope, receive: Receive, send: Send, send_timeout: float) -> ResponseWriter:
     """The connection that ``send`` belongs to, with whatever this server offers."""
     if type(send) is partial and len(send.args) == 1 and daphne.is_request(send.args[0]):
-        return daphne.DaphneConnection(scope, receive, send, send_timeout)
+        return daphne.DaphneResponseWriter(scope, receive, send, send_timeout)
     if (transport := lent_transport(scope, send)) is not None:
-        return TransportConnection(scope, receive, send, send_timeout, transport)
+        return TransportResponseWriter(scope, receive, send, send_timeout, transport)
     if (server := sys.modules.get("daphne.server")) is not None:
         _warn_if_wrapped(server)
-    return Connection(scope, receive, send, send_timeout)
+    return ResponseWriter(scope, receive, send, send_timeout)
 
 
 _warned = False
@@ -51,19 +51,23 @@ def _warn_if_wrapped(server: Any) -> None:
 
 
 async def send(
-    connection: Connection, response: Response, file: File | None, path: str, span_size: int
+    connection: ResponseWriter,
+    response: Response,
+    file: LocalFile | None,
+    path: str,
+    chunk_size: int,
 ) -> None:
     """Send all of ``response``, whose spans are of ``file``, and close that on every way out.
 
-    ``path`` is for the log. Raises ``OSError``, ``Shrunk`` or ``Hung`` only while nothing has been
-    sent yet.
+    ``path`` is for the log. Raises ``OSError``, ``TruncatedFileError`` or ``DiskTimeoutError`` only
+    while nothing has been sent yet.
     """
     try:
-        if response.length > span_size:
+        if response.length > chunk_size:
             assert file is not None
-            await _stream(connection, response, file, path, span_size)
+            await _stream(connection, response, file, path, chunk_size)
             return
-        if (body := gather_now(response, file)) is None:
+        if (body := read_body_nowait(response, file)) is None:
             assert file is not None
             body = await _gather(response, file)
     finally:
@@ -72,7 +76,7 @@ async def send(
     await connection.whole(response.status, response.headers, body)
 
 
-def gather_now(response: Response, file: File | None) -> bytes | None:
+def read_body_nowait(response: Response, file: LocalFile | None) -> bytes | None:
     """The body, if it is one piece, and no disk is needed for it."""
     length = response.length
     if not length:
@@ -83,46 +87,46 @@ def gather_now(response: Response, file: File | None) -> bytes | None:
     if isinstance(part, bytes):
         return part
     assert file is not None
-    data = file.read_now(part.start, length)
+    data = file.read_nowait(part.start, length)
     return data if data is not None and len(data) == length else None
 
 
-async def _gather(response: Response, file: File) -> bytes:
+async def _gather(response: Response, file: LocalFile) -> bytes:
     gathered = []
     for part in response.body:
-        if not isinstance(part, Span):
+        if not isinstance(part, ByteRange):
             gathered.append(part)
             continue
         offset, stop = part
         while offset < stop:
-            data = file.read_now(offset, stop - offset)
+            data = file.read_nowait(offset, stop - offset)
             if data is None:
                 data = await file.read(offset, stop - offset)
             if not data:
-                raise Shrunk(offset)
+                raise TruncatedFileError(offset)
             gathered.append(data)
             offset += len(data)
     return b"".join(gathered)
 
 
 async def _stream(
-    connection: Connection, response: Response, file: File, path: str, span_size: int
+    connection: ResponseWriter, response: Response, file: LocalFile, path: str, chunk_size: int
 ) -> None:
     try:
         await connection.begin(response.status, response.headers)
         for part in response.body:
-            if isinstance(part, Span):
+            if isinstance(part, ByteRange):
                 whole = len(part) == response.length == file.status.st_size
                 sent = await connection.write_file(file, part, whole=whole)
-                await _write(connection, file, Span(part.start + sent, part.stop), span_size)
+                await _write(connection, file, ByteRange(part.start + sent, part.stop), chunk_size)
             else:
                 await connection.write(part)
         await connection.end()
-    except Gone as gone:
+    except ClientDisconnected as gone:
         await connection.give_up(gone)
-    except (Shrunk, Hung, OSError) as error:
+    except (TruncatedFileError, DiskTimeoutError, OSError) as error:
         # After the start nothing can be said any more: the client sees that bytes are missing.
-        if not isinstance(error, Hung) or error.is_news:
+        if not isinstance(error, DiskTimeoutError) or error.is_news:
             logger.error("%r cut off: %s", path, error)
         await connection.abort()
     except BaseException:
@@ -132,7 +136,7 @@ async def _stream(
         connection.close()
 
 
-async def _write(connection: Connection, file: File, span: Span, size: int) -> None:
+async def _write(connection: ResponseWriter, file: LocalFile, span: ByteRange, size: int) -> None:
     """The bytes of ``span``, ``size`` of them at a time.
 
     Where the disk is slower than the client, the next are read while these are sent.
@@ -141,17 +145,17 @@ async def _write(connection: Connection, file: File, span: Span, size: int) -> N
     offset, stop = span
     try:
         while offset < stop:
-            count = min(connection.span(size), stop - offset)
+            count = min(connection.chunk_size(size), stop - offset)
             data = None
             if coming is not None:
                 data, coming = await coming, None
-            elif (data := file.read_now(offset, count)) is None:
+            elif (data := file.read_nowait(offset, count)) is None:
                 data = await file.read(offset, count, _AHEAD * size)
                 after = offset + len(data)
                 if data and after < stop:
                     coming = file.read(after, min(count, stop - after), _AHEAD * size)
             if not data:
-                raise Shrunk(offset)
+                raise TruncatedFileError(offset)
             await connection.write(data)
             offset += len(data)
     except OSError as error:

@@ -108,7 +108,7 @@ def parents(path: str) -> Iterator[str]:
         yield path
 
 
-class Excluded(NamedTuple):
+class ExcludedFolder(NamedTuple):
     """A folder whose files are not to be served from this location."""
 
     place: Place
@@ -116,14 +116,14 @@ class Excluded(NamedTuple):
     """Both locations were given the same folder: the files are meant to be in both."""
 
 
-class Guard:
+class ExcludedFolders:
     """The excluded folders that files of one root may be in, as they are known.
 
     Where there are none it is falsy.
     """
 
     def __init__(
-        self, path: str, identity: Identity, excluded: Iterable[Excluded], *, anywhere: bool
+        self, path: str, identity: Identity, excluded: Iterable[ExcludedFolder], *, anywhere: bool
     ) -> None:
         """``path`` and ``identity`` are the root's; links lead ``anywhere``, or stay in it."""
         self._path = path

@@ -26,7 +26,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from .guard import Excluded, Guard, identity_of
+from .guard import ExcludedFolder, ExcludedFolders, identity_of
 from .workers import Descriptor, Workers, close, in_worker
 
 # A folder is opened anew when it has been held for so long, so that a root that a deploy or a
@@ -140,11 +140,11 @@ def _error(name: bytes) -> OSError:
     return OSError(error, os.strerror(error), name)
 
 
-class Missing(Exception):  # noqa: N818
+class FileMissingError(Exception):
     """The path names no regular file beneath the root."""
 
 
-class Shrunk(Exception):  # noqa: N818
+class TruncatedFileError(Exception):
     """The file ends before the byte that was promised last."""
 
     def __init__(self, offset: int) -> None:
@@ -256,7 +256,7 @@ def _scratch_buffer(count: int) -> memoryview:
     return memoryview(buffer)[:count]
 
 
-class File:
+class LocalFile:
     """An open regular file."""
 
     __slots__ = ("_descriptor", "fd", "status", "workers")
@@ -280,7 +280,7 @@ class File:
         else:
             self._descriptor.close()
 
-    def read_now(self, offset: int, count: int) -> bytes | None:
+    def read_nowait(self, offset: int, count: int) -> bytes | None:
         """Up to ``count`` bytes that the page cache holds, ``None`` where the disk must be asked.
 
         A short answer is normal (the rest isn't cached); ``b""`` is the end of the file.
@@ -319,11 +319,11 @@ class File:
         return (
             cached is not None
             and cached >= (offset + count - 1) // _PAGE - offset // _PAGE + 1
-            and bool(self.read_now(offset + count - 1, 1))
+            and bool(self.read_nowait(offset + count - 1, 1))
         )
 
 
-class DistantFile(File):
+class DistantFile(LocalFile):
     """One of a file system that has a server or a daemon behind it."""
 
     __slots__ = ()
@@ -361,14 +361,14 @@ class _Folder:
         self.fd = os.open(path, _FOLDER_FLAGS)
         self.identity = identity_of(os.fstat(self.fd))
         self.is_distant = sys.platform.startswith("linux") and not KERNEL.is_local(self.fd)
-        self.guard: Guard | None = None
+        self.guard: ExcludedFolders | None = None
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # it could not be opened
             os.close(self.fd)
 
 
-class Root:
+class LocalSource:
     """The folder of a location, whose files are opened by name.
 
     ``follow_symlinks``: links may lead anywhere, or also into these folders. ``excluded`` are
@@ -381,7 +381,7 @@ class Root:
         workers: Workers,
         *,
         follow_symlinks: bool | Collection[str | os.PathLike[str]] = False,
-        excluded: Sequence[Excluded] = (),
+        excluded: Sequence[ExcludedFolder] = (),
     ) -> None:
         self.path = os.fsencode(path)
         self._workers = workers
@@ -390,7 +390,7 @@ class Root:
         self._folder: _Folder | None = None
         self._watching: asyncio.AbstractEventLoop | None = None
 
-    def open_now(self, name: bytes) -> File | None:
+    def open_nowait(self, name: bytes) -> LocalFile | None:
         """The file, or ``None`` where the disk must be asked: then ``open`` does.
 
         Raises as ``open`` does.
@@ -404,9 +404,9 @@ class Root:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
             raise
-        return File(fd, _checked(fd, folder.guard), self._workers)
+        return LocalFile(fd, _checked(fd, folder.guard), self._workers)
 
-    def look_now(self, name: bytes) -> os.stat_result | None:
+    def stat_nowait(self, name: bytes) -> os.stat_result | None:
         """The ``stat`` of the file, or ``None`` where the disk must be asked: then ``open`` does.
 
         Takes less than to open it. Whether it is to be served, or may be read, is not looked at.
@@ -450,15 +450,15 @@ class Root:
         """Is each file looked at when it is opened, as far as the root is known?"""
         return self._folder is None or self._folder.guard is not None
 
-    async def open(self, name: bytes) -> File:
+    async def open(self, name: bytes) -> LocalFile:
         """The file, opened in a worker.
 
-        Raises ``Missing`` where the name is of something else than a regular file, or of one that
-        is another location's, ``Hung``, and otherwise the ``OSError`` of whatever failed.
+        Raises ``FileMissingError`` if the name is not of a regular file, or of one of another
+        location, ``DiskTimeoutError``, and otherwise the ``OSError`` of whatever failed.
         """
         if self._excluded and await self._asked_again():
             # A disk that hangs stops no file that it isn't needed for.
-            found = self.open_now(name)
+            found = self.open_nowait(name)
             if found is not None:
                 return found
         limit = asyncio.timeout(self._workers.timeout)
@@ -495,12 +495,12 @@ class Root:
         folder.guard = self._guard(folder)
         return True
 
-    def _guard(self, folder: _Folder) -> Guard | None:
+    def _guard(self, folder: _Folder) -> ExcludedFolders | None:
         if not self._excluded:
             return None
         # Where the folder that was opened lies, wherever its name may lead by now.
         path, anywhere = _real_path(folder.fd), bool(self._follow_symlinks)
-        return Guard(path, folder.identity, self._excluded, anywhere=anywhere) or None
+        return ExcludedFolders(path, folder.identity, self._excluded, anywhere=anywhere) or None
 
     def _hold(self, folder: _Folder) -> None:
         self._folder = folder
@@ -517,7 +517,7 @@ class Root:
         else:
             self._folder = self._watching = None
 
-    def _open(self, name: bytes) -> tuple[File, _Folder | None]:
+    def _open(self, name: bytes) -> tuple[LocalFile, _Folder | None]:
         if not _BY_DESCRIPTOR:
             return self._open_by_name(name), None
         folder = _Folder(self.path)
@@ -535,7 +535,7 @@ class Root:
         status = _checked(fd, folder.guard)
         # Something else may be mounted below the root.
         is_distant = folder.is_distant or status.st_dev != folder.identity[0]
-        return (DistantFile if is_distant else File)(fd, status, self._workers), folder
+        return (DistantFile if is_distant else LocalFile)(fd, status, self._workers), folder
 
     def _resolve(self, folder: _Folder, name: bytes) -> int:
         if self._follow_symlinks is True:
@@ -568,7 +568,7 @@ class Root:
                     os.close(fd)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
 
-    def _open_by_name(self, name: bytes) -> File:
+    def _open_by_name(self, name: bytes) -> LocalFile:
         fd = _open_by_name(
             self.path,
             name,
@@ -580,13 +580,13 @@ class Root:
             for place, _ in self._excluded:
                 place.now()
             path = os.path.realpath(os.fsdecode(self.path))
-            guard = Guard(
+            guard = ExcludedFolders(
                 path,
                 identity_of(os.stat(path)),
                 self._excluded,
                 anywhere=bool(self._follow_symlinks),
             )
-        return File(fd, _checked(fd, guard), self._workers)
+        return LocalFile(fd, _checked(fd, guard), self._workers)
 
     @property
     def _allowed(self) -> Collection[str | os.PathLike[str]]:
@@ -632,17 +632,20 @@ def _climbs(root: str, name: str) -> bool:
     return False
 
 
-def _close_opened(future: "Future[tuple[File, _Folder | None]]") -> None:
+def _close_opened(future: "Future[tuple[LocalFile, _Folder | None]]") -> None:
     if not future.cancelled() and future.exception() is None:
         future.result()[0].close()
 
 
-def _checked(fd: int, guard: Guard | None) -> os.stat_result:
-    """The ``stat`` of what was opened. Not to be served, it is closed: raises ``Missing``."""
+def _checked(fd: int, guard: ExcludedFolders | None) -> os.stat_result:
+    """The ``stat`` of what was opened.
+
+    What is not to be served is closed: raises ``FileMissingError``.
+    """
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or (guard is not None and guard.holds(_real_path(fd))):
-            raise Missing
+            raise FileMissingError
     except BaseException:
         os.close(fd)
         raise
@@ -684,11 +687,11 @@ def _open_by_name(
             real.startswith(os.path.normcase(os.fsencode(os.path.realpath(folder) + os.sep)))
             for folder in allowed
         ):
-            raise Missing
+            raise FileMissingError
 
     check()
     if os.path.isdir(path):
-        raise Missing
+        raise FileMissingError
     fd = os.open(path, _FLAGS)
     try:
         check()
@@ -716,7 +719,7 @@ def _walk(root: int, name: bytes) -> int:
                         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
                     os.close(passed.pop())
                 if not ahead:
-                    raise Missing
+                    raise FileMissingError
                 continue
             folder = passed[-1] if passed else root
             try:

@@ -27,7 +27,7 @@ R = TypeVar("R")
 _NEWS = 60.0
 
 
-class Hung(Exception):  # noqa: N818
+class DiskTimeoutError(Exception):
     """The disk has not answered in time."""
 
     def __init__(self, folder: str, seconds: float, *, is_news: bool) -> None:
@@ -140,13 +140,13 @@ class Workers(Executor):
     def __del__(self) -> None:
         self._pool.end()
 
-    def hung(self) -> Hung:
+    def hung(self) -> DiskTimeoutError:
         """What to raise when the time is over."""
         now = time.monotonic()
         is_news = self._told is None or now - self._told >= _NEWS
         if is_news:
             self._told = now
-        return Hung(self._folder, self.timeout, is_news=is_news)
+        return DiskTimeoutError(self._folder, self.timeout, is_news=is_news)
 
 
 class Descriptor:
@@ -222,7 +222,7 @@ def in_worker(
     """``call`` in a worker thread, in one hop, with these descriptors held open until it has ended.
 
     Whoever waits may be cancelled: the call is dropped, or ends by itself where it has begun.
-    Raises ``Hung`` where it takes too long.
+    Raises ``DiskTimeoutError`` where it takes too long.
     """
     holding = _Holding(workers, descriptors)
     # The task that submits the call takes its first step later: until then it is held from here.

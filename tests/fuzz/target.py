@@ -128,7 +128,7 @@ class Target:
             Location(url="/protected/", root=base / "protected", access="internal"),
             Location(url="/signed/", root=base / "signed", access="signed"),
             Location(url="/members/", root=base / "signed", access=_members),
-            span=SPAN,
+            chunk_size=SPAN,
             threads=2,
         )
 

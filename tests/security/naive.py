@@ -17,7 +17,7 @@ def _resolve_then_open(self: Any, folder: Any, name: bytes) -> int:
 
 def install() -> None:
     files.KERNEL.openat2 = files.KERNEL.cached = False
-    files.Root._resolve = _resolve_then_open  # type: ignore[method-assign]
+    files.LocalSource._resolve = _resolve_then_open  # type: ignore[method-assign]
 
 
 if "RESOLVE_THEN_OPEN" in os.environ:

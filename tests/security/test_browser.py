@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Error, Page, sync_playwright
 
 from media_asgi.access.x_accel import deliberate_type
-from media_asgi.http.representation import is_passive
+from media_asgi.http.representation import runs_no_script
 
 from ..client import Connection
 from ..programs import program
@@ -334,7 +334,7 @@ def test_no_type_that_chromium_runs_is_taken_for_harmless(site: Site) -> None:
     harmless = set()
     for lines in ran:
         type_ = deliberate_type([(b"content-type", line.encode("latin-1")) for line in lines])
-        if type_ is not None and is_passive(type_.decode("latin-1")):
+        if type_ is not None and runs_no_script(type_.decode("latin-1")):
             harmless.add(lines)
     assert not harmless
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from media_asgi.sources import local as files
-from media_asgi.sources.local import Missing, Root
+from media_asgi.sources.local import FileMissingError, LocalSource
 from media_asgi.sources.workers import Workers
 
 from ..client import Connection, Truncated
@@ -116,15 +116,15 @@ def test_the_attack_succeeds_where_a_path_is_resolved_and_then_opened(root: Path
             seen += attack(server, 1)
 
 
-async def _open_all(root: Root, enough: Callable[[int], bool]) -> Counter[str]:
+async def _open_all(root: LocalSource, enough: Callable[[int], bool]) -> Counter[str]:
     seen: Counter[str] = Counter()
     for number, name in enumerate(itertools.cycle(EXPECTED)):
         if enough(number):
             return seen
         encoded = name.encode()
         try:
-            file = root.open_now(encoded) or await root.open(encoded)
-        except (Missing, OSError) as error:
+            file = root.open_nowait(encoded) or await root.open(encoded)
+        except (FileMissingError, OSError) as error:
             seen[type(error).__name__] += 1
             continue
         try:
@@ -147,7 +147,7 @@ def test_nothing_from_outside_is_opened(
         monkeypatch.setattr(files.KERNEL, "openat2", False)
         monkeypatch.setattr(files.KERNEL, "cached", False)
     if resolver == "naive":
-        monkeypatch.setattr(Root, "_resolve", naive._resolve_then_open)
+        monkeypatch.setattr(LocalSource, "_resolve", naive._resolve_then_open)
     deadline = time.monotonic() + (SECONDS if resolver != "naive" else 5)
     count = REQUESTS if resolver != "naive" else 0
 
@@ -155,7 +155,7 @@ def test_nothing_from_outside_is_opened(
         return number >= count and time.monotonic() > deadline
 
     with Workers(2) as executor:
-        seen = asyncio.run(_open_all(Root(str(root), executor), enough))
+        seen = asyncio.run(_open_all(LocalSource(str(root), executor), enough))
     print(resolver, sum(seen.values()), dict(seen))
     assert seen["public"] > 100
     assert bool(seen["leak"]) is (resolver == "naive"), seen
@@ -197,35 +197,35 @@ def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
         monkeypatch.setattr(files.KERNEL, "cached", False)
     options: dict[str, Any] = {"follow_symlinks": resolver == "any link"}
 
-    async def ask(names: list[str], root: Root) -> None:
+    async def ask(names: list[str], root: LocalSource) -> None:
         for name in names * 2:  # the second time by the descriptor that the first has left
             if resolver == "any link" and name in ("to-environ", "to-root/etc/passwd"):
                 continue  # regular files, and asked for
             async with asyncio.timeout(60):
-                with pytest.raises((Missing, OSError)) as caught:
-                    root.open_now(name.encode()) or await root.open(name.encode())
+                with pytest.raises((FileMissingError, OSError)) as caught:
+                    root.open_nowait(name.encode()) or await root.open(name.encode())
             if isinstance(caught.value, OSError):
                 assert caught.value.errno in _answered_by_404()
 
     with _special(tmp_path) as names, Workers(1) as executor:
-        asyncio.run(ask(names, Root(str(tmp_path), executor, **options)))
+        asyncio.run(ask(names, LocalSource(str(tmp_path), executor, **options)))
 
 
 def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Magic links are no paths, and stay "beneath" by name only."""
     (tmp_path / "file").write_text("open")
 
-    async def ask(root: Root, fd: int) -> None:
+    async def ask(root: LocalSource, fd: int) -> None:
         for name in (f"fd/{fd}", "exe", "root/etc/passwd", "cwd/pyproject.toml"):
-            with pytest.raises((Missing, OSError)) as caught:
-                root.open_now(name.encode()) or await root.open(name.encode())
+            with pytest.raises((FileMissingError, OSError)) as caught:
+                root.open_nowait(name.encode()) or await root.open(name.encode())
             if isinstance(caught.value, OSError):
                 assert caught.value.errno in _answered_by_404()
 
     with Workers(1) as executor, open(tmp_path / "file") as file:
         for openat2 in (True, False):
             monkeypatch.setattr(files.KERNEL, "openat2", openat2)
-            asyncio.run(ask(Root("/proc/self", executor), file.fileno()))
+            asyncio.run(ask(LocalSource("/proc/self", executor), file.fileno()))
 
 
 def _answered_by_404() -> frozenset[int]:

@@ -44,7 +44,7 @@ def opened(folder: Path) -> list[str]:
 
 
 def opened_files(folder: Path) -> list[str]:
-    """The same without the folder, which may be held as long as its ``Root`` is there."""
+    """The same without the folder, which may be held as long as its ``LocalSource`` is there."""
     return [name for name in opened(folder) if name != "."]
 
 

@@ -182,7 +182,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("", {"FILE_UPLOAD_PERMISSIONS": 0o600, "FILE_UPLOAD_DIRECTORY_PERMISSIONS": 0o700}),
     ("", {"FILE_UPLOAD_PERMISSIONS": None}),
     ("W015", {"STORAGES": storages()}),
-    ("W015", {"STORAGES": storages(BACKEND=FILES.replace("File", "filesystem.File"))}),
+    ("W015", {"STORAGES": storages(BACKEND=FILES.replace("LocalFile", "filesystem.File"))}),
     ("", {"STORAGES": storages(OPTIONS={"location": "{tmp}/media/below"})}),
     ("", {"STORAGES": storages(BACKEND="no.such.module")}),  # is never imported
     ("", {"STORAGES": {}}),

@@ -20,8 +20,8 @@ import pytest
 
 from media_asgi.sources import guard
 from media_asgi.sources import local as files
-from media_asgi.sources.guard import Excluded, Place
-from media_asgi.sources.local import KERNEL, File, Kernel, Missing, Root
+from media_asgi.sources.guard import ExcludedFolder, Place
+from media_asgi.sources.local import KERNEL, FileMissingError, Kernel, LocalFile, LocalSource
 from media_asgi.sources.workers import Descriptor, Workers, in_worker
 
 from ..programs import program
@@ -52,12 +52,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def open_file(root: Root, name: bytes) -> File:
+async def open_file(root: LocalSource, name: bytes) -> LocalFile:
     async with asyncio.timeout(60):
-        return root.open_now(name) or await root.open(name)
+        return root.open_nowait(name) or await root.open(name)
 
 
-async def read_file(root: Root, name: bytes) -> bytes:
+async def read_file(root: LocalSource, name: bytes) -> bytes:
     file = await open_file(root, name)
     try:
         return await file.read(0, 10_000)
@@ -65,14 +65,14 @@ async def read_file(root: Root, name: bytes) -> bytes:
         file.close()
 
 
-Outcome = bytes | int | type[Missing]
+Outcome = bytes | int | type[FileMissingError]
 
 
-async def outcome(root: Root, name: bytes) -> Outcome:
+async def outcome(root: LocalSource, name: bytes) -> Outcome:
     try:
         return await read_file(root, name)
-    except Missing:
-        return Missing
+    except FileMissingError:
+        return FileMissingError
     except OSError as error:
         return error.errno or 0
 
@@ -198,12 +198,12 @@ NAMES: list[tuple[bytes, Outcome]] = [
     (b"a.txt/b", errno.ENOTDIR),
     (b"x" * 256, errno.ENAMETOOLONG),
     # No regular file.
-    (b"folder", Missing),
-    (b"folder/deep", Missing),
-    (b"empty", Missing),
-    (b"fifo", Missing),
+    (b"folder", FileMissingError),
+    (b"folder/deep", FileMissingError),
+    (b"empty", FileMissingError),
+    (b"fifo", FileMissingError),
     (b"socket", errno.ENXIO),
-    (b"device", Missing),
+    (b"device", FileMissingError),
 ]
 
 THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
@@ -233,18 +233,18 @@ THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
     (b"file-dot", errno.ENOTDIR),
     (b"through-a-file", errno.ENOTDIR),
     (b"through-nothing", errno.ENOENT),
-    (b"to-fifo", Missing),
-    (b"to-folder", Missing),
-    (b"folder-link", Missing),
-    (b"folder-link-slash", Missing),
-    (b"here", Missing),
-    (b"folder/to-parent", Missing),
+    (b"to-fifo", FileMissingError),
+    (b"to-folder", FileMissingError),
+    (b"folder-link", FileMissingError),
+    (b"folder-link-slash", FileMissingError),
+    (b"here", FileMissingError),
+    (b"folder/to-parent", FileMissingError),
     # By an absolute path that ends in the root.
     (b"absolute", b"a"),
     (b"absolute-folder-in/c.txt", b"c"),
     (b"absolute-chain", b"a"),
     (b"here/absolute-here/here/absolute", b"a"),
-    (b"absolute-here", Missing),
+    (b"absolute-here", FileMissingError),
     (b"absolute-dangling", errno.ENOENT),
     (b"absolute-dangling-far", errno.ENOENT),
     (b"absolute-loop", errno.ELOOP),
@@ -275,7 +275,7 @@ FOLLOWED = {
     b"folder/climbs": SECRET,
     b"outside/secret.txt": SECRET,
     b"here/here/climbs": SECRET,
-    b"null": Missing,
+    b"null": FileMissingError,
 }
 
 
@@ -289,7 +289,7 @@ def test_open(name: bytes, expected: Outcome, tree: Path, resolver: str, executo
         pytest.skip("devices are made by root alone")
 
     async def main() -> list[Outcome]:
-        root = Root(str(tree), executor)
+        root = LocalSource(str(tree), executor)
         first = await outcome(root, name)
         await outcome(root, b"a.txt")  # from here on the folder is held
         return [first, await outcome(root, name), await outcome(root, name)]
@@ -308,7 +308,7 @@ def test_open(name: bytes, expected: Outcome, tree: Path, resolver: str, executo
 
 
 def test_an_endless_name(tree: Path, resolver: str, executor: Workers) -> None:
-    end = asyncio.run(outcome(Root(str(tree), executor), b"folder/" * 2000 + b"x"))
+    end = asyncio.run(outcome(LocalSource(str(tree), executor), b"folder/" * 2000 + b"x"))
     assert end in (errno.ENOENT, errno.ENAMETOOLONG)
 
 
@@ -327,7 +327,7 @@ def test_follow_symlinks(
     name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers
 ) -> None:
     async def main() -> list[Outcome]:
-        root = Root(str(tree), executor, follow_symlinks=True)
+        root = LocalSource(str(tree), executor, follow_symlinks=True)
         first = await outcome(root, name)
         await outcome(root, b"a.txt")
         return [first, await outcome(root, name)]
@@ -337,7 +337,7 @@ def test_follow_symlinks(
 
 
 def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers) -> None:
-    root = Root(str(tree), executor, follow_symlinks=[tree.parent / "root-secret"])
+    root = LocalSource(str(tree), executor, follow_symlinks=[tree.parent / "root-secret"])
     expected: dict[bytes, Outcome] = {
         b"a.txt": b"a",
         b"absolute-folder/secret.txt": SECRET,
@@ -347,7 +347,7 @@ def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers
         b"climbs-far": errno.EXDEV,
         b"climbs-late": errno.EXDEV,
         b"null": errno.EXDEV,
-        b"outside": Missing,
+        b"outside": FileMissingError,
         b"dangling": errno.ENOENT,
     }
 
@@ -383,7 +383,7 @@ def test_an_allowed_folder_that_is_swapped_while_a_link_is_resolved(
         return found
 
     monkeypatch.setattr(os.path, "realpath", swapping)
-    root = Root(str(media), executor, follow_symlinks=(str(media.parent / "shared"),))
+    root = LocalSource(str(media), executor, follow_symlinks=(str(media.parent / "shared"),))
     for resolver in [name for name in RESOLVERS if name != "name"]:
         resolve_by(resolver, monkeypatch)
         assert asyncio.run(outcome(root, b"link")) == errno.EXDEV
@@ -395,8 +395,8 @@ def test_an_allowed_folder_that_is_swapped_while_a_link_is_resolved(
 @pytest.mark.parametrize("name", [b"cwd/etc/passwd", b"root/etc/passwd", b"exe", b"fd/0", b"fd/1"])
 def test_magic_links_lead_nowhere(name: bytes, resolver: str, executor: Workers) -> None:
     # They name no path that could be looked at.
-    end = asyncio.run(outcome(Root("/proc/self", executor), name))
-    assert end in (Missing, errno.ELOOP, errno.EXDEV, errno.ENOENT, errno.ENOTDIR)
+    end = asyncio.run(outcome(LocalSource("/proc/self", executor), name))
+    assert end in (FileMissingError, errno.ELOOP, errno.EXDEV, errno.ENOENT, errno.ENOTDIR)
 
 
 def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
@@ -414,7 +414,7 @@ def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
             os.seteuid(65534)
         try:
             names = (b"b.txt", b"a.txt", b"closed/c.txt", b"a.txt")
-            served = Root(folder, executor)
+            served = LocalSource(folder, executor)
 
             async def main() -> list[Outcome]:
                 return [await outcome(served, name) for name in names]
@@ -434,7 +434,7 @@ def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers
         pytest.skip("may not mount anything")
     try:
         (tmp_path / "mount" / "b.txt").write_text("b")
-        root = Root(str(tmp_path), executor)
+        root = LocalSource(str(tmp_path), executor)
 
         async def main() -> list[Outcome]:
             return [await outcome(root, name) for name in (b"a.txt", b"mount/b.txt") * 2]
@@ -477,7 +477,7 @@ def test_a_swap_while_walking(
                 )
 
     monkeypatch.setattr(os, "readlink", swapping)
-    end = asyncio.run(outcome(Root(str(media), executor), b"folder/b.txt"))
+    end = asyncio.run(outcome(LocalSource(str(media), executor), b"folder/b.txt"))
     assert (media / "old").exists()
     assert end in (errno.ELOOP, errno.ENOTDIR)
 
@@ -498,7 +498,7 @@ def test_a_folder_that_leaves_while_walking(
         return fd
 
     monkeypatch.setattr(os, "open", leaving)
-    assert asyncio.run(outcome(Root(str(media), executor), b"link")) == b"a"
+    assert asyncio.run(outcome(LocalSource(str(media), executor), b"link")) == b"a"
 
 
 @pytest.mark.parametrize("resolver", [name for name in RESOLVERS if name != "name"])
@@ -516,7 +516,7 @@ def test_a_race_with_whoever_renames(
                 os.rename(names[one], names[other])
 
     async def main() -> set[Outcome]:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         return {await outcome(root, b"folder/b.txt") for _ in range(200)}
 
     swapper = threading.Thread(target=swap)
@@ -534,7 +534,7 @@ def test_a_race_with_whoever_renames(
 def test_eagain_is_asked_again(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    root = Root(str(media), executor)
+    root = LocalSource(str(media), executor)
     raced = Failing(errno.EAGAIN, KERNEL.open, times=3)
     monkeypatch.setattr(KERNEL, "open", raced)
     assert asyncio.run(read_file(root, b"a.txt")) == b"a"
@@ -546,7 +546,7 @@ def test_eagain_is_asked_again(
 def test_eagain_is_not_asked_for_ever(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    root = Root(str(media), executor)
+    root = LocalSource(str(media), executor)
     raced = Failing(errno.EAGAIN)
     monkeypatch.setattr(KERNEL, "open", raced)
     assert asyncio.run(outcome(root, b"a.txt")) == errno.EAGAIN
@@ -560,7 +560,7 @@ def test_eagain_is_not_asked_for_ever(
 
 def test_a_root_that_comes_later(tmp_path: Path, resolver: str, executor: Workers) -> None:
     async def main() -> None:
-        root = Root(str(tmp_path / "later"), executor)
+        root = LocalSource(str(tmp_path / "later"), executor)
         assert await outcome(root, b"a.txt") == errno.ENOENT
         (tmp_path / "later").mkdir()
         assert await outcome(root, b"a.txt") == errno.ENOENT
@@ -571,7 +571,9 @@ def test_a_root_that_comes_later(tmp_path: Path, resolver: str, executor: Worker
 
 
 def test_a_root_that_is_no_folder(media: Path, resolver: str, executor: Workers) -> None:
-    assert asyncio.run(outcome(Root(str(media / "a.txt"), executor), b"a.txt")) == errno.ENOTDIR
+    assert (
+        asyncio.run(outcome(LocalSource(str(media / "a.txt"), executor), b"a.txt")) == errno.ENOTDIR
+    )
 
 
 def swap_by_renames(media: Path, new: Path) -> None:
@@ -601,7 +603,7 @@ def test_a_root_that_is_swapped(
     (new / "c.txt").write_text("c")
 
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"a"] * 2
         swap(media, new)
         clock.moment += 1
@@ -614,7 +616,7 @@ def test_a_root_that_is_swapped(
 
 def test_a_root_that_goes(media: Path, resolver: str, executor: Workers, clock: Clock) -> None:
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         assert await outcome(root, b"a.txt") == b"a"
         os.rename(media, media.parent / "gone")
         clock.moment += 1
@@ -627,7 +629,7 @@ def test_a_root_that_goes(media: Path, resolver: str, executor: Workers, clock: 
 
 def test_a_removed_file_is_gone_at_once(media: Path, resolver: str, executor: Workers) -> None:
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         assert await outcome(root, b"a.txt") == b"a"
         (media / "a.txt").unlink()
         assert await outcome(root, b"a.txt") == errno.ENOENT
@@ -640,8 +642,8 @@ def test_a_removed_file_is_gone_at_once(media: Path, resolver: str, executor: Wo
 def test_one_descriptor_of_the_root_is_held(
     media: Path, resolver: str, executor: Workers, clock: Clock
 ) -> None:
-    async def main() -> Root:
-        root = Root(str(media), executor)
+    async def main() -> LocalSource:
+        root = LocalSource(str(media), executor)
         for _ in range(20):
             await asyncio.gather(*[outcome(root, b"a.txt") for _ in range(10)])
             clock.moment += 1
@@ -661,7 +663,7 @@ def test_a_root_that_nobody_asks_is_let_go(
     monkeypatch.setattr(files, "_IDLE", 0.2)
 
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         loop = asyncio.get_running_loop()
         timers: list[object] = []
         call_later = loop.call_later
@@ -690,7 +692,7 @@ def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Wor
         pytest.skip("may not mount anything")
 
     async def main() -> None:
-        root = Root(str(tmp_path), executor)
+        root = LocalSource(str(tmp_path), executor)
         (tmp_path / "a.txt").write_text("a")
         assert await outcome(root, b"a.txt") == b"a"
         async with asyncio.timeout(60):
@@ -715,7 +717,7 @@ def test_a_miss_leaves_nothing_open(
     (media / "link").symlink_to("/etc/passwd")
 
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         for _ in range(30):
             assert not isinstance(await outcome(root, name), bytes)
 
@@ -746,15 +748,15 @@ def guarded(media: Path) -> Path:
     return media
 
 
-def excluded(*folders: Path) -> list[Excluded]:
-    return [Excluded(Place(str(folder))) for folder in folders]
+def excluded(*folders: Path) -> list[ExcludedFolder]:
+    return [ExcludedFolder(Place(str(folder))) for folder in folders]
 
 
 @pytest.mark.parametrize("follow_symlinks", [False, True])
 def test_guarded_folders(
     follow_symlinks: bool, guarded: Path, resolver: str, executor: Workers
 ) -> None:
-    root = Root(
+    root = LocalSource(
         str(guarded),
         executor,
         follow_symlinks=follow_symlinks,
@@ -785,18 +787,18 @@ def test_a_guarded_folder_that_is_a_link(
     guarded: Path, resolver: str, executor: Workers, clock: Clock
 ) -> None:
     (guarded / "named").symlink_to("private")
-    root = Root(str(guarded), executor, excluded=excluded(guarded / "named"))
+    root = LocalSource(str(guarded), executor, excluded=excluded(guarded / "named"))
 
     async def main() -> None:
         for _ in range(2):
             assert not isinstance(await outcome(root, b"named/x.txt"), bytes)
-            assert await outcome(root, b"private/x.txt") is Missing
+            assert await outcome(root, b"private/x.txt") is FileMissingError
             assert await outcome(root, b"private2/x.txt") == b"x"
         (guarded / "named").unlink()
         (guarded / "named").symlink_to("private2")
         clock.moment += 1
         for _ in range(2):
-            assert await outcome(root, b"private2/x.txt") is Missing
+            assert await outcome(root, b"private2/x.txt") is FileMissingError
 
     asyncio.run(main())
 
@@ -878,16 +880,16 @@ def test_the_loop_does_not_wait_for_the_disk(
     content = cold.read_bytes()
 
     async def main() -> None:
-        root = Root(str(cold.parent), executor)
+        root = LocalSource(str(cold.parent), executor)
         for _ in range(3):
             file = await open_file(root, b"cold")
             assert watched == []
             drop(cold)
             assert not file.is_warm(0, 1000)
             # The kernel begins to read, and a fast disk may be done at once.
-            assert file.read_now(0, 1000) in (None, content[:1000])
+            assert file.read_nowait(0, 1000) in (None, content[:1000])
             assert await file.read(0, 1000) == content[:1000]
-            assert file.read_now(0, 1000) == content[:1000]
+            assert file.read_nowait(0, 1000) == content[:1000]
             file.close()
             assert not isinstance(await outcome(root, b"nope"), bytes)
             assert watched == []
@@ -901,21 +903,21 @@ def test_what_is_cached_is_opened_and_read_on_the_loop(
     media: Path, executor: Workers, clock: Clock
 ) -> None:
     async def main() -> None:
-        root = Root(str(media), executor)
-        assert root.open_now(b"a.txt") is None  # nothing is known of the root yet
+        root = LocalSource(str(media), executor)
+        assert root.open_nowait(b"a.txt") is None  # nothing is known of the root yet
         assert await outcome(root, b"nope") == errno.ENOENT
         (await root.open(b"a.txt")).close()
         (await root.open(b"folder/b.txt")).close()
         for _ in range(3):
             for name, content in ((b"a.txt", b"a"), (b"folder/b.txt", b"b")):
-                file = root.open_now(name)
+                file = root.open_nowait(name)
                 assert file is not None
-                assert file.read_now(0, 10) == content
+                assert file.read_nowait(0, 10) == content
                 file.close()
             with pytest.raises(FileNotFoundError):
-                root.open_now(b"nope")
-            with pytest.raises(Missing):
-                root.open_now(b"folder")
+                root.open_nowait(b"nope")
+            with pytest.raises(FileMissingError):
+                root.open_nowait(b"folder")
             clock.moment += 1  # the root is looked at anew, on the loop too
 
     with open(media / "a.txt", "rb") as file:
@@ -936,13 +938,13 @@ def test_open_now_that_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         (await root.open(b"a.txt")).close()
         monkeypatch.setattr(KERNEL, "is_local", lambda fd: True)
         (await root.open(b"a.txt")).close()
         monkeypatch.setattr(KERNEL, "open_cached", Failing(error))
         if worker:
-            assert root.open_now(b"a.txt") is None
+            assert root.open_nowait(b"a.txt") is None
             assert await outcome(root, b"a.txt") == b"a"
         else:
             assert await outcome(root, b"a.txt") == error
@@ -957,10 +959,10 @@ def test_a_file_system_with_a_server_behind_it(
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
 
     async def main() -> None:
-        root = Root(str(media), executor)
+        root = LocalSource(str(media), executor)
         for _ in range(2):
             assert await outcome(root, b"a.txt") == b"a"
-            assert root.open_now(b"a.txt") is None
+            assert root.open_nowait(b"a.txt") is None
 
     asyncio.run(main())
 
@@ -969,35 +971,35 @@ def test_a_file_system_with_a_server_behind_it(
 
 
 @pytest.fixture
-def file(media: Path, executor: Workers) -> Iterator[File]:
+def file(media: Path, executor: Workers) -> Iterator[LocalFile]:
     (media / "digits").write_bytes(b"0123456789")
-    file = asyncio.run(Root(str(media), executor).open(b"digits"))
+    file = asyncio.run(LocalSource(str(media), executor).open(b"digits"))
     yield file
     with contextlib.suppress(OSError):
         file.close()
 
 
-def test_read_now(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    if file.read_now(0, 1) is None:
+def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    if file.read_nowait(0, 1) is None:
         pytest.skip("this file system has no RWF_NOWAIT")
-    first = file.read_now(0, 4)
+    first = file.read_nowait(0, 4)
     assert first == b"0123"
-    assert file.read_now(4, 3) == b"456"
-    assert file.read_now(8, 100) == b"89"
-    assert file.read_now(8, 100_000) == b"89"
-    assert file.read_now(10, 5) == b""
-    assert file.read_now(1000, 5) == b""
+    assert file.read_nowait(4, 3) == b"456"
+    assert file.read_nowait(8, 100) == b"89"
+    assert file.read_nowait(8, 100_000) == b"89"
+    assert file.read_nowait(10, 5) == b""
+    assert file.read_nowait(1000, 5) == b""
     assert first == b"0123"  # what was read stays what it was
 
 
 def test_spans_of_every_size(media: Path, executor: Workers) -> None:
     content = os.urandom(600_000)
     (media / "large").write_bytes(content)
-    file = asyncio.run(Root(str(media), executor).open(b"large"))
+    file = asyncio.run(LocalSource(str(media), executor).open(b"large"))
     try:
         got = {}
         for count in (1, 4096, 16 * 1024, 16 * 1024 + 1, 100_000, 256 * 1024, 500_000, 5):
-            got[count] = file.read_now(7, count)
+            got[count] = file.read_nowait(7, count)
         for count, data in got.items():
             if data is None:
                 pytest.skip("this file system has no RWF_NOWAIT")
@@ -1007,7 +1009,7 @@ def test_spans_of_every_size(media: Path, executor: Workers) -> None:
         file.close()
 
 
-def test_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         assert await file.read(2, 3) == b"234"
         assert await file.read(8, 100) == b"89"
@@ -1025,7 +1027,9 @@ def test_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
-def test_the_kernel_is_told_what_comes_next(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_told_what_comes_next(
+    file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     advice = []
     if not hasattr(os, "posix_fadvise"):
         pytest.skip("no posix_fadvise")
@@ -1038,49 +1042,49 @@ def test_the_kernel_is_told_what_comes_next(file: File, monkeypatch: pytest.Monk
     assert asyncio.run(_read(file, 2, 3, 5)) == b"234"
 
 
-async def _read(file: File, *args: int) -> bytes:
+async def _read(file: LocalFile, *args: int) -> bytes:
     return await file.read(*args)
 
 
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM])
 def test_where_there_is_no_rwf_nowait(
-    error: int, file: File, monkeypatch: pytest.MonkeyPatch
+    error: int, file: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_refusing_nowait", set())
     preadv = Failing(error)
     monkeypatch.setattr(os, "preadv", preadv)
     for _ in range(3):
-        assert file.read_now(0, 5) is None
+        assert file.read_nowait(0, 5) is None
     assert preadv.calls == 1  # asked once, and then no more
     assert asyncio.run(_read(file, 0, 5, 0)) == b"01234"
 
 
-def test_read_now_that_would_wait(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_refusing_nowait", set())
     preadv = Failing(errno.EAGAIN)
     monkeypatch.setattr(os, "preadv", preadv)
     for _ in range(3):
-        assert file.read_now(0, 5) is None
+        assert file.read_nowait(0, 5) is None
     assert preadv.calls == 3  # the next time it may be there
 
 
-def test_read_now_that_fails(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
-        file.read_now(0, 5)
+        file.read_nowait(0, 5)
     monkeypatch.setattr(os, "pread", Failing(errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
         asyncio.run(_read(file, 0, 5, 0))
 
 
-def test_no_rwf_nowait_at_all(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_RWF_NOWAIT", 0)
     monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
-    assert file.read_now(0, 5) is None
+    assert file.read_nowait(0, 5) is None
 
 
 def test_is_warm(cold: Path, executor: Workers) -> None:
-    file = asyncio.run(Root(str(cold.parent), executor).open(b"cold"))
+    file = asyncio.run(LocalSource(str(cold.parent), executor).open(b"cold"))
     try:
         size = file.status.st_size
         assert not file.is_warm(0, size)
@@ -1096,7 +1100,9 @@ def test_is_warm(cold: Path, executor: Workers) -> None:
         file.close()
 
 
-def test_without_cachestat_nothing_is_warm(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cachestat_nothing_is_warm(
+    file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(error: int) -> Callable[..., int]:
         def call(*args: Any) -> int:
             ctypes.set_errno(error)
@@ -1229,7 +1235,7 @@ def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
     turns: int, media: Path, executor: Workers
 ) -> None:
     async def main() -> int:
-        file = await Root(str(media), executor).open(b"a.txt")
+        file = await LocalSource(str(media), executor).open(b"a.txt")
         reading = asyncio.create_task(_read(file, 0, 10, 0))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -1309,7 +1315,7 @@ def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
 
 @pytest.mark.parametrize("used", [False, True])
 def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> None:
-    file = asyncio.run(Root(str(media), executor).open(b"a.txt"))
+    file = asyncio.run(LocalSource(str(media), executor).open(b"a.txt"))
     if used:
         asyncio.run(_read(file, 0, 1, 0))
         idle(executor, THREADS)
@@ -1326,7 +1332,7 @@ def test_an_open_that_nobody_waits_for_any_more(
     executor: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    root = Root(str(media), executor)
+    root = LocalSource(str(media), executor)
     gate = Gate(root._open)
     monkeypatch.setattr(root, "_open", gate)
 
@@ -1349,7 +1355,7 @@ def test_an_open_given_up_once_it_has_ended(
 ) -> None:
     # It has, in its thread; and the loop may or may not have heard of it.
     async def main() -> None:
-        opening = asyncio.create_task(Root(str(media), executor).open(b"a.txt"))
+        opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt"))
         await asyncio.sleep(0)
         idle(executor, THREADS)
         for _ in range(turns):

@@ -246,7 +246,7 @@ def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
     async def main() -> None:
         await asked(application, "/media/a.txt")
         assert not served._root.is_guarded
-        assert served._root.look_now(b"a.txt") is not None
+        assert served._root.stat_nowait(b"a.txt") is not None
         for _ in range(2):
             await asked(application, "/media/a.txt")
         assert served._held
@@ -272,7 +272,7 @@ def test_cached_files_beside_a_private_folder_need_no_worker(
 
     async def main() -> None:
         assert (await asked(application, "/media/a.txt")).body == b"media"
-        monkeypatch.setattr(files.Root, "_open", gate)
+        monkeypatch.setattr(files.LocalSource, "_open", gate)
         for _ in range(3):
             clock.moment += 1
             assert (await asked(application, "/media/a.txt")).body == b"media"

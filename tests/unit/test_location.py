@@ -70,9 +70,9 @@ REFUSED: list[Any] = [
     ({"access": True}, ["access", "True", "'public'"]),
     ({"access": ["public"]}, ["access", "['public']", "'public'"]),
     ({"access": "internal", "fallthrough": True}, ["fallthrough", "internal", "Leave"]),
-    ({"skew": 5}, ["skew", "signed", "leave skew out"]),
-    ({"skew": "5"}, ["skew", "'5'"]),
-    ({"skew": -1}, ["skew", "-1"]),
+    ({"leeway": 5}, ["leeway", "signed", "leave leeway out"]),
+    ({"leeway": "5"}, ["leeway", "'5'"]),
+    ({"leeway": -1}, ["leeway", "-1"]),
     ({"login_redirect": True}, ["login_redirect", "callable", "leave login_redirect out"]),
     ({"cache_control": 60}, ["cache_control", "60", "Give a string"]),
     ({"cache_control": ""}, ["cache_control", "''", "Give a string"]),
@@ -429,7 +429,7 @@ def test_content_types(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["span", "threads", "disk_timeout", "send_timeout"])
+@pytest.mark.parametrize("name", ["chunk_size", "threads", "disk_timeout", "send_timeout"])
 @pytest.mark.parametrize("value", [0, -1, True, None, "5", float("nan")])
 def test_numbers_of_the_middleware(tmp_path: Path, name: str, value: Any) -> None:
     location = Location(url="/m/", root=tmp_path)
@@ -441,7 +441,7 @@ def test_numbers_of_the_middleware(tmp_path: Path, name: str, value: Any) -> Non
 def test_fractions_are_for_seconds(tmp_path: Path) -> None:
     location = Location(url="/m/", root=tmp_path)
     assert MediaMiddleware(application, location, send_timeout=0.5, disk_timeout=0.5)
-    for name in ("span", "threads"):
+    for name in ("chunk_size", "threads"):
         assert f"{name}=0.5" in refusal(MediaMiddleware, application, location, **{name: 0.5})
 
 

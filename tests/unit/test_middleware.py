@@ -94,9 +94,9 @@ def age(root: Path, seconds: float) -> None:
 
 @pytest.fixture
 def serve(media: Path, inner: Inner) -> Callable[..., MediaMiddleware]:
-    def make(span: int = 1024, threads: int = 2, **options: Any) -> MediaMiddleware:
+    def make(chunk_size: int = 1024, threads: int = 2, **options: Any) -> MediaMiddleware:
         location = Location(**({"url": "/media/", "root": media} | options))
-        return MediaMiddleware(inner, location, span=span, threads=threads)
+        return MediaMiddleware(inner, location, chunk_size=chunk_size, threads=threads)
 
     return make
 
@@ -811,13 +811,13 @@ class Held:
         self.clock = Clock(time.time() + 60)
         monkeypatch.setattr(serving, "time", self.clock)
         self.reads: list[int] = []
-        read_now = files.File.read_now
+        read_nowait = files.LocalFile.read_nowait
 
-        def counted(file: files.File, offset: int, count: int) -> bytes | None:
+        def counted(file: files.LocalFile, offset: int, count: int) -> bytes | None:
             self.reads.append(count)
-            return read_now(file, offset, count)
+            return read_nowait(file, offset, count)
 
-        monkeypatch.setattr(files.File, "read_now", counted)
+        monkeypatch.setattr(files.LocalFile, "read_nowait", counted)
         self.application = application
         for _ in range(3):
             assert self.ask().body == b"hello"
@@ -1064,16 +1064,16 @@ def bodies(answer: Answer) -> list[bytes]:
     return [message["body"] for message in answer.messages[1:]]
 
 
-@pytest.mark.parametrize("span", [1, 100, 1024, 10_239, 10_240, 10_241, 1_000_000])
-def test_spans(span: int, serve: Serve, media: Path, cache: str) -> None:
-    if span == 1:
+@pytest.mark.parametrize("chunk_size", [1, 100, 1024, 10_239, 10_240, 10_241, 1_000_000])
+def test_spans(chunk_size: int, serve: Serve, media: Path, cache: str) -> None:
+    if chunk_size == 1:
         (media / "large.bin").write_bytes(LARGE[:50])
     size = (media / "large.bin").stat().st_size
-    answer = ask(serve(span=span), "/media/large.bin")
+    answer = ask(serve(chunk_size=chunk_size), "/media/large.bin")
     assert (answer.status, answer.ended) == (200, True)
     assert answer.body == LARGE[:size]
     assert answer.headers["content-length"] == str(size)
-    assert max(map(len, bodies(answer))) <= span
+    assert max(map(len, bodies(answer))) <= chunk_size
     assert left_open(media) == []
 
 
@@ -1285,7 +1285,9 @@ def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) ->
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        return await asked(serve(span=100), "/media/large.bin", receive=receive, on_message=count)
+        return await asked(
+            serve(chunk_size=100), "/media/large.bin", receive=receive, on_message=count
+        )
 
     answer = asyncio.run(main())
     assert not answer.ended
@@ -1302,7 +1304,7 @@ def test_the_body_of_a_request_is_no_disconnect(serve: Serve) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    answer = ask(serve(span=100), "/media/large.bin", receive=receive)
+    answer = ask(serve(chunk_size=100), "/media/large.bin", receive=receive)
     assert answer.ended
     assert answer.body == LARGE
 
@@ -1470,12 +1472,12 @@ def test_cancelled_while_opening(
     resolve_by(resolver, monkeypatch)
     application = serve()
     checked = files._checked
-    opening = files.Root._open
+    opening = files.LocalSource._open
     gate = Gate(checked if when == "after" else opening)
     if when == "after":  # the file is open already
         monkeypatch.setattr(files, "_checked", gate)
     else:
-        monkeypatch.setattr(files.Root, "_open", lambda *args: gate(*args))
+        monkeypatch.setattr(files.LocalSource, "_open", lambda *args: gate(*args))
     asyncio.run(cancelled(application, "/media/a.txt", gate))
     gate.open.set()
     assert left_open(media) == []
@@ -1514,7 +1516,7 @@ def test_cancelled_while_the_next_span_is_read(
 
         async def send(message: Any) -> None:
             sent.append(message)
-            if len(sent) == 2:  # the start, and the first span
+            if len(sent) == 2:  # the start, and the first chunk
                 await asyncio.Event().wait()
 
         async def receive() -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.http.path import climbs, file_name, hidden_segment, request_path
+from media_asgi.http.path import file_name, hidden_segment, is_traversal, request_path
 from media_asgi.http.representation import content_type
 
 # RFC 3986 section 3.3: a segment is anything between slashes; section 5.2.4: "." and ".." are the
@@ -338,4 +338,4 @@ def test_request_path_never_fails(path: str, raw: bytes | None) -> None:
     ],
 )
 def test_climbs(path: str, answer: bool) -> None:
-    assert climbs(path) is answer
+    assert is_traversal(path) is answer

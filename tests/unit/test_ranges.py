@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.http.ranges import MAX_RANGES, Span, Unsatisfiable, content_range, multipart, parse
+from media_asgi.http.ranges import (
+    MAX_RANGES,
+    ByteRange,
+    RangeNotSatisfiable,
+    content_range,
+    multipart,
+    parse,
+)
 
 from . import models
 
@@ -123,7 +130,7 @@ def test_what_is_ignored(field: bytes) -> None:
 
 @pytest.mark.parametrize("field", UNSATISFIABLE)
 def test_what_is_unsatisfiable(field: bytes) -> None:
-    with pytest.raises(Unsatisfiable):
+    with pytest.raises(RangeNotSatisfiable):
         parse(field, SIZE)
 
 
@@ -139,7 +146,7 @@ def test_a_file_of_the_greatest_size() -> None:
     assert parse(b"bytes=%d-" % (size - 1), size) == [(size - 1, size)]
     assert parse(b"bytes=-1", size) == [(size - 1, size)]
     assert parse(b"bytes=0-" + b"9" * 19, size) == [(0, size)]
-    with pytest.raises(Unsatisfiable):
+    with pytest.raises(RangeNotSatisfiable):
         parse(b"bytes=%d-" % size, size)
 
 
@@ -147,7 +154,7 @@ def check(field: bytes, size: int) -> None:
     expected = models.ranges(field, size)
     try:
         spans = parse(field, size)
-    except Unsatisfiable:
+    except RangeNotSatisfiable:
         assert expected == "unsatisfiable"
         return
     if spans is None:
@@ -182,9 +189,12 @@ def test_against_sets_of_positions_whatever_is_asked(rest: bytes, unit: bytes, s
 
 def test_content_range() -> None:
     # Section 14.4.
-    assert content_range(Span(0, 1), 1) == b"bytes 0-0/1"
-    assert content_range(Span(42, 1234), 1234) == b"bytes 42-1233/1234"
-    assert content_range(Span(0, 2**63 - 1), 2**63 - 1) == b"bytes 0-%d/%d" % (2**63 - 2, 2**63 - 1)
+    assert content_range(ByteRange(0, 1), 1) == b"bytes 0-0/1"
+    assert content_range(ByteRange(42, 1234), 1234) == b"bytes 42-1233/1234"
+    assert content_range(ByteRange(0, 2**63 - 1), 2**63 - 1) == b"bytes 0-%d/%d" % (
+        2**63 - 2,
+        2**63 - 1,
+    )
 
 
 @given(
@@ -195,14 +205,14 @@ def test_content_range() -> None:
 )
 def test_multipart(size: int, ends: list[tuple[int, int]], content_type: str, byte: bytes) -> None:
     # Section 14.6, read by a parser of mail.
-    spans = [Span(first % size, min(first % size + count, size)) for first, count in ends]
+    spans = [ByteRange(first % size, min(first % size + count, size)) for first, count in ends]
     content = bytes(byte[n % len(byte)] for n in range(size))
     body, length = multipart(spans, size, content_type.encode(), b"5eba")
     sent = b"".join(
-        content[part.start : part.stop] if isinstance(part, Span) else part for part in body
+        content[part.start : part.stop] if isinstance(part, ByteRange) else part for part in body
     )
     assert len(sent) == length
-    assert [part for part in body if isinstance(part, Span)] == spans
+    assert [part for part in body if isinstance(part, ByteRange)] == spans
     head = b"Content-Type: multipart/byteranges; boundary=5eba\r\n\r\n"
     message = email.message_from_bytes(head + sent, policy=email.policy.HTTP)
     assert not message.defects

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.http.representation import SANDBOX, content_type, describe, is_passive
+from media_asgi.http.representation import SANDBOX, content_type, describe, runs_no_script
 
 NOW = 1_700_000_000
 NS = 1_000_000_000
@@ -259,7 +259,7 @@ def test_every_name_has_a_type(name: str) -> None:
     ],
 )
 def test_is_passive(type_: str, passive: bool) -> None:
-    assert is_passive(type_) is passive
+    assert runs_no_script(type_) is passive
 
 
 def test_the_sandbox_lets_nothing_run() -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.http.ranges import Span
+from media_asgi.http.ranges import ByteRange
 from media_asgi.http.representation import Representation
-from media_asgi.http.response import Response, decide, error, whole
+from media_asgi.http.response import Response, error, respond, whole
 
 from . import models
 from .models import Meant, State, Tag
@@ -41,13 +41,13 @@ def representation(state: State = STRONG, size: int = len(CONTENT)) -> Represent
 
 def body_of(response: Response, content: bytes = CONTENT) -> bytes:
     return b"".join(
-        content[part.start : part.stop] if isinstance(part, Span) else part
+        content[part.start : part.stop] if isinstance(part, ByteRange) else part
         for part in response.body
     )
 
 
 def answer(fields: Mapping[bytes, bytes], method: str = "GET") -> tuple[int, dict[bytes, bytes]]:
-    response = decide(method, fields, representation(), lambda: BOUNDARY)
+    response = respond(method, fields, representation(), lambda: BOUNDARY)
     headers = dict(response.headers)
     assert len(headers) == len(response.headers), "a field twice"
     assert len(body_of(response)) == response.length
@@ -69,7 +69,7 @@ OF_AN_ERROR = {b"content-type", b"content-length", b"cache-control", NOSNIFF[0],
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_200(method: str) -> None:
     # Section 15.3.1.
-    response = decide(method, {}, representation(), lambda: BOUNDARY)
+    response = respond(method, {}, representation(), lambda: BOUNDARY)
     assert (response.status, dict(response.headers)) == (200, OF_A_FILE)
     assert body_of(response) == (CONTENT if method == "GET" else b"")
     assert whole(representation()).headers == response.headers
@@ -98,7 +98,7 @@ def test_a_body_above_512_mib_is_not_to_be_buffered_by_nginx(
     if range_ is not None and method == "HEAD":
         return
     fields = {} if range_ is None else {b"range": range_}
-    response = decide(method, fields, representation(size=size), lambda: BOUNDARY)
+    response = respond(method, fields, representation(size=size), lambda: BOUNDARY)
     assert ((b"x-accel-buffering", b"no") in response.headers) == is_unbuffered
 
 
@@ -131,7 +131,7 @@ def test_206_after_if_range(validator: bytes) -> None:
 
 def test_206_of_several() -> None:
     # Sections 14.6 and 15.3.7.2: the parts have the Content-Range, the head must not.
-    response = decide("GET", {b"range": b"bytes=90-94,0-4"}, representation(), lambda: BOUNDARY)
+    response = respond("GET", {b"range": b"bytes=90-94,0-4"}, representation(), lambda: BOUNDARY)
     headers = dict(response.headers)
     body = body_of(response)
     assert response.status == 206
@@ -168,7 +168,7 @@ def test_304_has_what_a_200_would_have(name: bytes) -> None:
     # Section 15.4.5: these must be sent, where the 200 has them.
     current = representation()
     current.extra.append((name, b"x"))
-    response = decide("GET", {b"if-none-match": b"*"}, current, lambda: BOUNDARY)
+    response = respond("GET", {b"if-none-match": b"*"}, current, lambda: BOUNDARY)
     assert response.status == 304
     assert (name, b"x") in response.headers
 
@@ -185,8 +185,8 @@ def test_412() -> None:
 def test_412_of_head() -> None:
     # Section 9.3.2: the headers of the GET, and no body.
     asked = {b"if-match": b'"other"'}
-    get = decide("GET", asked, representation(), lambda: BOUNDARY)
-    head = decide("HEAD", asked, representation(), lambda: BOUNDARY)
+    get = respond("GET", asked, representation(), lambda: BOUNDARY)
+    head = respond("HEAD", asked, representation(), lambda: BOUNDARY)
     assert (head.status, dict(head.headers)) == (412, dict(get.headers))
     assert (head.length, body_of(head)) == (0, b"")
 
@@ -229,7 +229,7 @@ def test_ranges_are_for_get_alone(field: bytes) -> None:
 @pytest.mark.parametrize("field", [None, b"bytes=0-", b"bytes=-1", b"bytes=7-", b"x"])
 def test_an_empty_file(method: str, field: bytes | None) -> None:
     fields = {} if field is None else {b"range": field}
-    response = decide(method, fields, representation(size=0), lambda: BOUNDARY)
+    response = respond(method, fields, representation(size=0), lambda: BOUNDARY)
     assert (response.status, response.length, body_of(response)) == (200, 0, b"")
     assert dict(response.headers) == OF_A_FILE | {b"content-length": b"0"}
 
@@ -237,7 +237,7 @@ def test_an_empty_file(method: str, field: bytes | None) -> None:
 def test_nothing_of_the_representation_is_shared() -> None:
     current = representation()
     for fields in ({}, {b"range": b"bytes=0-1"}, {b"if-none-match": b"*"}, {b"if-match": b'"x"'}):
-        decide("GET", fields, current, lambda: BOUNDARY).headers.append((b"set-cookie", b"1"))
+        respond("GET", fields, current, lambda: BOUNDARY).headers.append((b"set-cookie", b"1"))
     assert current.extra == [NOSNIFF, POLICY, OWN]
 
 
@@ -284,13 +284,13 @@ def test_decide(case: Any, method: str) -> None:
     state, size, fields, meant = case
     content = os.urandom(size)
     current = representation(state, size)
-    response = decide(method, fields, current, lambda: BOUNDARY)
+    response = respond(method, fields, current, lambda: BOUNDARY)
     headers = dict(response.headers)
     assert len(headers) == len(response.headers)
     body = body_of(response, content)
     assert len(body) == response.length
     for part in response.body:
-        if isinstance(part, Span):
+        if isinstance(part, ByteRange):
             assert 0 <= part.start < part.stop <= size
 
     expected = models.precondition(method, meant, state)
@@ -350,6 +350,6 @@ def test_decide(case: Any, method: str) -> None:
 
     # Section 9.3.2: HEAD has the headers of GET, and no body.
     if b"range" not in fields:
-        other = decide("HEAD" if method == "GET" else "GET", fields, current, lambda: BOUNDARY)
+        other = respond("HEAD" if method == "GET" else "GET", fields, current, lambda: BOUNDARY)
         assert (other.status, dict(other.headers)) == (response.status, headers)
         assert b"" in (body, body_of(other, content))

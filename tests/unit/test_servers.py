@@ -141,7 +141,7 @@ def kind(send: Any, **more: Any) -> type:
 def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
     transport = asyncio.Transport()
     lent = Owner(transport).send
-    assert kind(lent) is servers.TransportConnection
+    assert kind(lent) is servers.TransportResponseWriter
 
     async def wrapped(message: Any) -> None:
         await lent(message)
@@ -154,8 +154,8 @@ def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
         Owner(asyncio.ReadTransport()).send,
         Slow().send,
     ):
-        assert kind(other) is servers.Connection
-    assert kind(lent, http_version="2") is servers.Connection
+        assert kind(other) is servers.ResponseWriter
+    assert kind(lent, http_version="2") is servers.ResponseWriter
 
 
 def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> None:

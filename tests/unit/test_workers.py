@@ -15,8 +15,8 @@ import pytest
 from media_asgi import Location, MediaMiddleware
 from media_asgi.sources import local as files
 from media_asgi.sources import workers
-from media_asgi.sources.local import KERNEL, Root
-from media_asgi.sources.workers import Descriptor, Hung, Workers, in_worker
+from media_asgi.sources.local import KERNEL, LocalSource
+from media_asgi.sources.workers import Descriptor, DiskTimeoutError, Workers, in_worker
 
 from .support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
 
@@ -157,12 +157,14 @@ def test_where_no_thread_can_be_started_the_answer_is_503(
     if call == "read":
         # What was opened on the loop is not in the page cache.
         monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
-        monkeypatch.setattr(Root, "open_now", lambda root, name: root._open(name)[0])
+        monkeypatch.setattr(LocalSource, "open_nowait", lambda root, name: root._open(name)[0])
         pread = os.pread
         monkeypatch.setattr(os, "pread", lambda *args: calls.append(args) or pread(*args))
     else:
-        opening = Root._open
-        monkeypatch.setattr(Root, "_open", lambda *args: calls.append(args) or opening(*args))
+        opening = LocalSource._open
+        monkeypatch.setattr(
+            LocalSource, "_open", lambda *args: calls.append(args) or opening(*args)
+        )
     application = MediaMiddleware(lambda *_: None, Location(url="/media/", root=media))  # type: ignore[arg-type]
 
     async def main() -> None:
@@ -219,13 +221,13 @@ def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any) -> No
 
     async def main() -> None:
         descriptor = Descriptor(fd := os.open(os.devnull, os.O_RDONLY))
-        with pytest.raises(Hung, match=r"has not answered for 0\.05 s") as hung:
+        with pytest.raises(DiskTimeoutError, match=r"has not answered for 0\.05 s") as hung:
             await in_worker(pool, (descriptor,), gate, fd)
         seen.append(hung.value.is_news)
         descriptor.close()
         assert is_open(fd)  # the call may still use it
-        with pytest.raises(Hung) as hung:
-            await Root(str(media), pool).open(b"a.txt")
+        with pytest.raises(DiskTimeoutError) as hung:
+            await LocalSource(str(media), pool).open(b"a.txt")
         seen.append(hung.value.is_news)
         gate.open.set()
         assert await asyncio.to_thread(becomes, lambda: not is_open(fd))
@@ -243,12 +245,12 @@ def test_an_open_that_ends_after_the_time_limit_leaves_nothing_open(
     media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Workers(1, str(media), timeout=0.05)
-    root = Root(str(media), pool)
+    root = LocalSource(str(media), pool)
     gate = Gate(root._open)
     monkeypatch.setattr(root, "_open", gate)
 
     async def main() -> None:
-        with pytest.raises(Hung):
+        with pytest.raises(DiskTimeoutError):
             await root.open(b"a.txt")
         gate.open.set()
 
@@ -284,10 +286,10 @@ def test_503_where_the_disk_hangs_and_other_locations_go_on(
 ) -> None:
     (media / "hangs").mkdir()
     (media / "hangs" / "a.txt").write_text("hello")
-    opening = Root._open
+    opening = LocalSource._open
     gate = Gate(opening)
     monkeypatch.setattr(
-        Root,
+        LocalSource,
         "_open",
         lambda root, name: (gate if root.path.endswith(b"/hangs") else opening)(root, name),
     )
@@ -328,7 +330,7 @@ def test_a_download_is_cut_where_the_disk_hangs_in_the_middle(
     application = MediaMiddleware(
         lambda *_: None,  # type: ignore[arg-type]
         Location(url="/media/", root=tmp_path),
-        span=1024,
+        chunk_size=1024,
         disk_timeout=0.1,
     )
     messages: list[dict[str, Any]] = []
@@ -394,7 +396,7 @@ def test_a_file_of_a_distant_file_system_is_not_closed_on_the_loop(
     close = os.close
 
     async def main() -> None:
-        file = await Root(str(media), pool).open(b"a.txt")
+        file = await LocalSource(str(media), pool).open(b"a.txt")
 
         def watching(fd: int) -> None:
             if fd == file.fd:
@@ -416,7 +418,7 @@ def test_a_file_is_closed_though_no_thread_is_left(
     media: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
-    file = asyncio.run(Root(str(media), pool).open(b"a.txt"))
+    file = asyncio.run(LocalSource(str(media), pool).open(b"a.txt"))
     assert isinstance(file, files.DistantFile)
     pool.shutdown()
     file.close()
