@@ -24,8 +24,8 @@ from media_asgi.sources.guard import ExcludedFolder, Place
 from media_asgi.sources.local import KERNEL, FileMissingError, Kernel, LocalFile, LocalSource
 from media_asgi.sources.workers import Descriptor, Workers, in_worker
 
-from ..programs import program
-from .support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by
+from ...programs import program
+from ..support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by
 
 THREADS = 2
 SECRET = b"SECRET"

@@ -16,7 +16,7 @@ from media_asgi.sources import guard
 from media_asgi.sources import local as files
 from media_asgi.sources.guard import Place
 
-from .support import RESOLVERS, Clock, Failing, Gate, ask, asked, resolve_by
+from ..support import RESOLVERS, Clock, Failing, Gate, ask, asked, resolve_by
 
 SECRET = b"SECRET"
 

@@ -11,8 +11,8 @@ from media_asgi.http.ranges import ByteRange
 from media_asgi.http.representation import Representation
 from media_asgi.http.response import Response, error, respond, whole
 
-from . import models
-from .models import Meant, State, Tag
+from .. import models
+from ..models import Meant, State, Tag
 
 BOUNDARY = b"5eba"
 CONTENT = bytes(range(100))

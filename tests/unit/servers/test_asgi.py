@@ -12,7 +12,7 @@ from media_asgi import Location, MediaMiddleware
 from media_asgi.servers import asgi as servers
 from media_asgi.servers import send as transfer
 
-from .support import asked, opened_files
+from ..support import asked, opened_files
 
 SIZE = 3 << 20
 

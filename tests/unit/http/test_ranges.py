@@ -15,7 +15,7 @@ from media_asgi.http.ranges import (
     parse,
 )
 
-from . import models
+from .. import models
 
 SIZE = 100
 

@@ -18,7 +18,7 @@ from media_asgi.sources import workers
 from media_asgi.sources.local import KERNEL, LocalSource
 from media_asgi.sources.workers import Descriptor, DiskTimeoutError, Workers, in_worker
 
-from .support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
+from ..support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
 
 
 class NoThreads:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from media_asgi.http.conditional import evaluate, if_range
 
-from . import models
-from .models import Meant, State, Tag
+from .. import models
+from ..models import Meant, State, Tag
 
 # RFC 9110's own example, section 5.6.7.
 MODIFIED = 784111777
