@@ -36,8 +36,10 @@ from .http.response import CONDITIONAL, Response
 from .location import Location
 from .security import Security
 from .servers import send as transfer
+from .sources.base import FileMissingError, TruncatedFileError
 from .sources.guard import ExcludedFolder, Place
-from .sources.local import FileMissingError, LocalFile, LocalSource, TruncatedFileError
+from .sources.local import LocalSource
+from .sources.local_file import LocalFile
 from .sources.workers import DiskTimeoutError, Workers
 from .types import ASGIApp, Headers, Receive, Scope, Send
 

@@ -11,7 +11,7 @@ import logging
 from types import MethodType
 
 from ..http.ranges import ByteRange
-from ..sources.local import LocalFile
+from ..sources.local_file import LocalFile
 from ..types import Headers, Message, Receive, Scope, Send
 from . import pathsend, stalled
 

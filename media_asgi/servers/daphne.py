@@ -40,7 +40,8 @@ from django.utils.http import http_date
 
 from ..http.ranges import ByteRange
 from ..http.representation import KeptHeaders
-from ..sources.local import LocalFile, TruncatedFileError
+from ..sources.base import TruncatedFileError
+from ..sources.local_file import LocalFile
 from ..sources.workers import Descriptor, in_worker
 from ..types import Headers, Receive, Scope, Send
 from .asgi import (

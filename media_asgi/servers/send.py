@@ -12,7 +12,8 @@ from typing import Any
 
 from ..http.ranges import ByteRange
 from ..http.response import Response
-from ..sources.local import LocalFile, TruncatedFileError
+from ..sources.base import TruncatedFileError
+from ..sources.local_file import LocalFile
 from ..sources.workers import DiskTimeoutError
 from ..types import Receive, Scope, Send
 from . import daphne

@@ -15,19 +15,30 @@ or in another folder that is allowed, what is there is opened beneath that folde
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from typing import Any
 
+from .base import FileMissingError
 from .guard import ExcludedFolder, ExcludedFolders, identity_of
-from .workers import Descriptor, Workers, close, in_worker
+from .local_file import DistantFile, LocalFile
+from .openat2 import (
+    AT_FDCWD,
+    FLAGS,
+    FOLDER_FLAGS,
+    KERNEL,
+    RESOLVE_BENEATH,
+    RESOLVE_CACHED,
+    RESOLVE_NO_MAGICLINKS,
+    TO_LOOK_AT,
+    TO_READ,
+)
+from .portable import climbs, open_by_name, walk
+from .workers import Workers
 
 # A folder is opened anew when it has been held for so long, so that a root that a deploy or a
 # remount has swapped is seen within it. Seconds.
@@ -41,315 +52,6 @@ _IDLE = 1.0
 # a ".." in a link, or a lease is being broken), and how long it waits in between. Seconds.
 _RETRIES, _RETRY_PAUSE = 20, 0.01
 
-# As many links as Linux follows in one path (path_resolution(7)).
-_MAX_LINKS = 40
-
-# A FIFO is opened without waiting for a writer, a terminal doesn't become ours.
-_FLAGS = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-_FOLDER_FLAGS = (
-    getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-)
-
-# uapi/linux/openat2.h. The call has this number on every architecture but alpha.
-_OPENAT2 = 437
-_RESOLVE_NO_XDEV = 0x01
-_RESOLVE_NO_MAGICLINKS = 0x02
-_RESOLVE_BENEATH = 0x08
-_RESOLVE_CACHED = 0x20
-_AT_FDCWD = -100
-
-# File systems whose open and fstat ask no server and no daemon (linux/magic.h): ext2 to ext4, XFS,
-# Btrfs, tmpfs, overlayfs, ZFS, F2FS, bcachefs, EROFS, SquashFS. On any other (NFS, SMB, FUSE, 9p)
-# even a cached name costs a round trip, and is opened in the worker.
-_LOCAL = frozenset(
-    {
-        0xEF53,
-        0x58465342,
-        0x9123683E,
-        0x01021994,
-        0x794C7630,
-        0x2FC12FC1,
-        0xF2F52010,
-        0xCA451A4E,
-        0xE0F5E1E2,
-        0x73717368,
-    }
-)
-
-# preadv2's answers that mean "never here" rather than "not now".
-_NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM})
-
-
-# linux/mman.h: the same number on every architecture but alpha, too.
-_CACHESTAT = 451
-
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
-
-
-class _Range(ctypes.Structure):
-    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
-
-
-class _Cachestat(ctypes.Structure):
-    _fields_ = (
-        ("cached", ctypes.c_uint64),
-        ("dirty", ctypes.c_uint64),
-        ("writeback", ctypes.c_uint64),
-        ("evicted", ctypes.c_uint64),
-        ("recently_evicted", ctypes.c_uint64),
-    )
-
-
-def _how(flags: int, resolve: int) -> Any:
-    return ctypes.pointer(_OpenHow(flags, 0, resolve))
-
-
-_HOW_SIZE = ctypes.sizeof(_OpenHow)
-
-
-class _Cached:
-    """How to open what the kernel knows without the disk."""
-
-    def __init__(self, flags: int) -> None:
-        # A mount below the root may be of another kind than the root itself: it is the worker's.
-        resolve = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_NO_XDEV | _RESOLVE_CACHED
-        self.how = _how(flags, resolve)
-        self.address = ctypes.c_void_p(ctypes.addressof(self.how.contents))
-
-
-_TO_READ = _Cached(_FLAGS)
-_TO_LOOK_AT = _Cached(getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0))
-
-
-def _error(name: bytes) -> OSError:
-    error = ctypes.get_errno()
-    return OSError(error, os.strerror(error), name)
-
-
-class FileMissingError(Exception):
-    """The path names no regular file beneath the root."""
-
-
-class TruncatedFileError(Exception):
-    """The file ends before the byte that was promised last."""
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"the file ends at byte {offset}")
-        self.offset = offset
-
-
-class Kernel:
-    """The system calls that Python has no function for; each is probed once, here."""
-
-    def __init__(self) -> None:
-        self.openat2 = self.cached = self.cachestat = False
-        if not sys.platform.startswith("linux"):
-            return
-        opening = (ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
-        # PyDLL keeps the GIL, which suits a call that never waits and takes microseconds; CDLL
-        # releases it.
-        self._open_quickly = _syscall(ctypes.PyDLL, *opening)
-        self._open = _syscall(ctypes.CDLL, *opening)
-        # Each hit calls this one, for which what a declared type and errno cost (a third) is saved.
-        self._open_bare = ctypes.PyDLL(None).syscall
-        self._cachestat = _syscall(
-            ctypes.PyDLL,
-            ctypes.c_int,
-            ctypes.POINTER(_Range),
-            ctypes.POINTER(_Cachestat),
-            ctypes.c_uint,
-        )
-        self._fstatfs = ctypes.CDLL(None, use_errno=True).fstatfs
-        # ENOSYS before Linux 5.6, EPERM from a seccomp filter, EINVAL for RESOLVE_CACHED before
-        # 5.12; EAGAIN is an answer.
-        self.openat2 = self._answers(_RESOLVE_BENEATH)
-        self.cached = self.openat2 and self._answers(_RESOLVE_BENEATH | _RESOLVE_CACHED)
-        self.cachestat = True
-
-    def _answers(self, resolve: int) -> bool:
-        try:
-            os.close(self.open(_AT_FDCWD, b".", _FOLDER_FLAGS, resolve))
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return True
-
-    def open(self, folder: int, name: bytes, flags: int, resolve: int) -> int:
-        call = self._open_quickly if resolve & _RESOLVE_CACHED else self._open
-        fd: int = call(_OPENAT2, folder, name, _how(flags, resolve), _HOW_SIZE)
-        if fd < 0:
-            raise _error(name)
-        return fd
-
-    def open_cached(self, folder: int, name: bytes, cached: _Cached) -> int:
-        """A file beneath a folder, without the disk: ``BlockingIOError`` where that is needed."""
-        fd: int = self._open_bare(_OPENAT2, folder, name, cached.address, _HOW_SIZE)
-        if fd < 0:  # ask again, for the reason
-            fd = self._open_quickly(_OPENAT2, folder, name, cached.how, _HOW_SIZE)
-            if fd < 0:
-                raise _error(name)
-        return fd
-
-    def is_local(self, fd: int) -> bool:
-        """Does this descriptor's file system answer without a server or a daemon?"""
-        buffer = ctypes.create_string_buffer(256)  # struct statfs: 120 bytes, or less
-        if self._fstatfs(ctypes.c_int(fd), buffer) != 0:
-            return False
-        # f_type comes first, and is a long everywhere but on s390, where this finds none it knows.
-        return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF in _LOCAL
-
-    def cached_pages(self, fd: int, offset: int, count: int) -> int | None:
-        """How many pages of this span the page cache holds; ``None`` where it won't be told.
-
-        cachestat(2) is there since Linux 6.5, and answers whoever owns or may write the file.
-        """
-        if not self.cachestat:
-            return None
-        found = _Cachestat()
-        if self._cachestat(_CACHESTAT, fd, _Range(offset, count), found, 0) != 0:
-            if ctypes.get_errno() != errno.EPERM:
-                self.cachestat = False
-            return None
-        pages: int = found.cached
-        return pages
-
-
-def _syscall(library: type[ctypes.CDLL], *types: Any) -> Any:
-    function = library(None, use_errno=True).syscall
-    function.restype = ctypes.c_long
-    function.argtypes = (ctypes.c_long, *types)
-    return function
-
-
-KERNEL = Kernel()
-
-
-_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
-_refusing_nowait: set[int] = set()  # the file systems (st_dev) that do
-_scratch = threading.local()
-_SMALL = 16 * 1024
-
-
-def _scratch_buffer(count: int) -> memoryview:
-    """A buffer that is this thread's own, since preadv releases the GIL, and lives on.
-
-    A new one of 256 KiB costs more to get than to fill.
-    """
-    buffer: bytearray | None = getattr(_scratch, "buffer", None)
-    if buffer is None or len(buffer) < count:
-        buffer = _scratch.buffer = bytearray(count)
-    return memoryview(buffer)[:count]
-
-
-class LocalFile:
-    """An open regular file."""
-
-    __slots__ = ("_descriptor", "fd", "status", "workers")
-
-    def __init__(self, fd: int, status: os.stat_result, workers: Workers) -> None:
-        self.fd = fd
-        self.status = status
-        self.workers = workers
-        self._descriptor: Descriptor | None = None
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """For calls in a worker. Most files are read and closed without any."""
-        if self._descriptor is None:
-            self._descriptor = Descriptor(self.fd)
-        return self._descriptor
-
-    def close(self) -> None:
-        if self._descriptor is None:
-            os.close(self.fd)
-        else:
-            self._descriptor.close()
-
-    def read_nowait(self, offset: int, count: int) -> bytes | None:
-        """Up to ``count`` bytes that the page cache holds, ``None`` where the disk must be asked.
-
-        A short answer is normal (the rest isn't cached); ``b""`` is the end of the file.
-        """
-        if not _RWF_NOWAIT or self.status.st_dev in _refusing_nowait:
-            return None
-        buffer: bytearray | memoryview = (
-            bytearray(count) if count <= _SMALL else _scratch_buffer(count)
-        )
-        try:
-            got = os.preadv(self.fd, (buffer,), offset, _RWF_NOWAIT)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno not in _NO_NOWAIT:
-                raise
-            _refusing_nowait.add(self.status.st_dev)
-            return None
-        return bytes(buffer if got == count else buffer[:got])
-
-    def read(self, offset: int, count: int, ahead: int = 0) -> "asyncio.Future[bytes]":
-        """Up to ``count`` bytes from the disk, read in a worker; ``b""`` is the end of the file.
-
-        The kernel is told that the ``ahead`` bytes after them are wanted next.
-        """
-        return in_worker(self.workers, (self.descriptor,), _read, self.fd, offset, count, ahead)
-
-    def fileno(self) -> int:
-        return self.fd
-
-    def is_warm(self, offset: int, count: int) -> bool:
-        """Does the page cache hold all of this, so that sendfile(2) will not wait for the disk?"""
-        # cachestat counts a page that is still being read. Reads end in their order, near enough,
-        # so that the last page is asked for by itself.
-        cached = KERNEL.cached_pages(self.fd, offset, count)
-        return (
-            cached is not None
-            and cached >= (offset + count - 1) // _PAGE - offset // _PAGE + 1
-            and bool(self.read_nowait(offset + count - 1, 1))
-        )
-
-
-class DistantFile(LocalFile):
-    """One of a file system that has a server or a daemon behind it."""
-
-    __slots__ = ()
-
-    @property
-    def descriptor(self) -> Descriptor:
-        if self._descriptor is None:
-            self._descriptor = Descriptor(self.fd, self.workers)
-        return self._descriptor
-
-    def close(self) -> None:
-        if self._descriptor is None:
-            close(self.fd, self.workers)
-        else:
-            self._descriptor.close()
-
-
-def _read(fd: int, offset: int, count: int, ahead: int) -> bytes:
-    if ahead and hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # advice, which a file system may not take
-            os.posix_fadvise(fd, offset + count, ahead, os.POSIX_FADV_WILLNEED)
-    if hasattr(os, "pread"):
-        return os.pread(fd, count, offset)
-    os.lseek(fd, offset, os.SEEK_SET)  # Windows; each descriptor has one reader at a time
-    return os.read(fd, count)
-
 
 class _Folder:
     """The root, held open. Closed by the last who holds it, in whatever thread that is."""
@@ -358,7 +60,7 @@ class _Folder:
 
     def __init__(self, path: bytes) -> None:
         self.since = time.monotonic()
-        self.fd = os.open(path, _FOLDER_FLAGS)
+        self.fd = os.open(path, FOLDER_FLAGS)
         self.identity = identity_of(os.fstat(self.fd))
         self.is_distant = sys.platform.startswith("linux") and not KERNEL.is_local(self.fd)
         self.guard: ExcludedFolders | None = None
@@ -399,7 +101,7 @@ class LocalSource:
         if folder is None:
             return None
         try:
-            fd = KERNEL.open_cached(folder.fd, name, _TO_READ)
+            fd = KERNEL.open_cached(folder.fd, name, TO_READ)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
@@ -415,7 +117,7 @@ class LocalSource:
         if folder is None or folder.guard is not None:
             return None
         try:
-            fd = KERNEL.open_cached(folder.fd, name, _TO_LOOK_AT)
+            fd = KERNEL.open_cached(folder.fd, name, TO_LOOK_AT)
         except OSError:  # open says the same
             return None
         try:
@@ -435,7 +137,7 @@ class LocalSource:
     def _is_current(self, folder: _Folder) -> bool:
         """Is the root still this folder, as far as can be told without the disk?"""
         try:
-            fd = KERNEL.open(_AT_FDCWD, self.path, _FOLDER_FLAGS, _RESOLVE_CACHED)
+            fd = KERNEL.open(AT_FDCWD, self.path, FOLDER_FLAGS, RESOLVE_CACHED)
         except OSError:
             return False
         try:
@@ -519,7 +221,7 @@ class LocalSource:
 
     def _open(self, name: bytes) -> tuple[LocalFile, _Folder | None]:
         if not _BY_DESCRIPTOR:
-            return self._open_by_name(name), None
+            return self.open_by_name(name), None
         folder = _Folder(self.path)
         for place, _ in self._excluded:
             place.now()
@@ -539,7 +241,7 @@ class LocalSource:
 
     def _resolve(self, folder: _Folder, name: bytes) -> int:
         if self._follow_symlinks is True:
-            return os.open(name, _FLAGS, dir_fd=folder.fd)
+            return os.open(name, FLAGS, dir_fd=folder.fd)
         try:
             return _open_beneath(folder.fd, name)
         except OSError as error:
@@ -557,19 +259,19 @@ class LocalSource:
         path = os.path.join(root, os.fsdecode(name))
         os.stat(path)  # says what is wrong with it; and the kernel follows no more than 40 links
         path = os.path.realpath(path, strict=True)
-        if (rest := _below(path, root)) is not None and not _climbs(root, os.fsdecode(name)):
+        if (rest := _below(path, root)) is not None and not climbs(root, os.fsdecode(name)):
             return _open_beneath(folder.fd, rest)
         for allowed in map(os.path.realpath, self._allowed):
             if (rest := _below(path, allowed)) is not None:
-                fd = os.open(allowed, _FOLDER_FLAGS)
+                fd = os.open(allowed, FOLDER_FLAGS)
                 try:
                     return _open_beneath(fd, rest)
                 finally:
                     os.close(fd)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
 
-    def _open_by_name(self, name: bytes) -> LocalFile:
-        fd = _open_by_name(
+    def open_by_name(self, name: bytes) -> LocalFile:
+        fd = open_by_name(
             self.path,
             name,
             follow_symlinks=self._follow_symlinks is True,
@@ -595,41 +297,14 @@ class LocalSource:
 
 def _open_beneath(folder: int, name: bytes) -> int:
     if KERNEL.openat2:
-        return KERNEL.open(folder, name, _FLAGS, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    return _walk(folder, name)
+        return KERNEL.open(folder, name, FLAGS, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    return walk(folder, name)
 
 
 def _below(path: str, folder: str) -> bytes | None:
     """The rest of a path that lies in a folder, links resolved."""
     start = folder.rstrip(os.sep) + os.sep
     return os.fsencode(path[len(start) :] or ".") if (path + os.sep).startswith(start) else None
-
-
-def _climbs(root: str, name: str) -> bool:
-    """Does a relative link of this name lead above the root? Asked after ``stat`` found no loop.
-
-    An absolute link is judged by where it ends.
-    """
-    passed: list[str] = []
-    ahead = name.split("/")[::-1]
-    links = 0
-    while ahead and links <= _MAX_LINKS:
-        segment = ahead.pop()
-        if segment == "..":
-            if not passed:
-                return True
-            passed.pop()
-        elif segment not in ("", "."):
-            try:
-                target = os.readlink(os.path.join(root, *passed, segment))
-            except OSError:  # not a link
-                passed.append(segment)
-            else:
-                if target.startswith("/"):
-                    return False
-                links += 1
-                ahead += target.split("/")[::-1]
-    return False
 
 
 def _close_opened(future: "Future[tuple[LocalFile, _Folder | None]]") -> None:
@@ -662,82 +337,3 @@ def _real_path(fd: int) -> str:
 
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # everywhere but on Windows
-
-
-def _open_by_name(
-    root: bytes,
-    name: bytes,
-    *,
-    follow_symlinks: bool,
-    allowed: Collection[str | os.PathLike[str]] = (),
-) -> int:
-    """Open ``name`` beneath the folder ``root`` where a file can't be opened from a descriptor.
-
-    No link is followed: the path must be its own real path, in whatever case. It is looked at
-    before and after, which whoever can rename in the root may still race.
-    """
-    path = os.path.join(root, name)
-
-    def check() -> None:
-        if follow_symlinks:
-            return
-        real = os.path.normcase(os.path.realpath(path))
-        plain = os.path.join(os.path.realpath(root), os.path.normpath(name))
-        if real != os.path.normcase(plain) and not any(
-            real.startswith(os.path.normcase(os.fsencode(os.path.realpath(folder) + os.sep)))
-            for folder in allowed
-        ):
-            raise FileMissingError
-
-    check()
-    if os.path.isdir(path):
-        raise FileMissingError
-    fd = os.open(path, _FLAGS)
-    try:
-        check()
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _walk(root: int, name: bytes) -> int:
-    """Open ``name`` beneath the folder ``root``, as ``RESOLVE_BENEATH`` does, without ``openat2``.
-
-    From folder to folder by descriptor, and each link is read and followed here: ".." goes back to
-    the folder that was passed, never above the root, whatever is renamed meanwhile.
-    """
-    passed: list[int] = []  # folders below the root, opened by us
-    ahead = name.split(b"/")[::-1]
-    links = 0
-    try:
-        while True:
-            segment = ahead.pop()
-            if segment in (b"", b".", b".."):
-                if segment == b"..":
-                    if not passed:
-                        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
-                    os.close(passed.pop())
-                if not ahead:
-                    raise FileMissingError
-                continue
-            folder = passed[-1] if passed else root
-            try:
-                target = os.readlink(segment, dir_fd=folder)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # EINVAL: it is no link
-                    raise
-            else:
-                links += 1
-                if links > _MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
-                if target.startswith(b"/"):
-                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
-                ahead += target.split(b"/")[::-1]
-                continue
-            if not ahead:
-                return os.open(segment, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
-            passed.append(os.open(segment, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder))
-    finally:
-        for fd in passed:
-            os.close(fd)
