@@ -11,7 +11,7 @@ import os
 import threading
 from typing import Any
 
-from media_asgi.sources import local as files
+from media_asgi.sources import openat2
 
 from . import apps
 from .apps import media
@@ -80,31 +80,31 @@ def sendfile(out: int, fd: int, offset: int, count: int) -> int:
 
 os.preadv, os.pread, os.sendfile = preadv, pread, sendfile  # type: ignore[assignment]
 
-_cached_pages = files.Kernel.cached_pages
-_open_cached, _open = files.Kernel.open_cached, files.Kernel.open
+_cached_pages = openat2.Kernel.cached_pages
+_open_cached, _open = openat2.Kernel.open_cached, openat2.Kernel.open
 
 
-def cached_pages(self: files.Kernel, fd: int, offset: int, count: int) -> int | None:
+def cached_pages(self: openat2.Kernel, fd: int, offset: int, count: int) -> int | None:
     if _name(fd).startswith(("slow-", "broken-")):
         return 0
     return _cached_pages(self, fd, offset, count)
 
 
-def open_cached(self: files.Kernel, folder: int, name: bytes, cached: Any) -> int:
+def open_cached(self: openat2.Kernel, folder: int, name: bytes, cached: Any) -> int:
     if name.startswith(b"slow-open"):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return _open_cached(self, folder, name, cached)
 
 
-def open_(self: files.Kernel, folder: int, name: bytes, flags: int, resolve: int) -> int:
+def open_(self: openat2.Kernel, folder: int, name: bytes, flags: int, resolve: int) -> int:
     if name.startswith(b"slow-open"):
         _pause()
     return _open(self, folder, name, flags, resolve)
 
 
-files.Kernel.cached_pages = cached_pages  # type: ignore[method-assign]
-files.Kernel.open_cached = open_cached  # type: ignore[method-assign]
-files.Kernel.open = open_  # type: ignore[method-assign]
+openat2.Kernel.cached_pages = cached_pages  # type: ignore[method-assign]
+openat2.Kernel.open_cached = open_cached  # type: ignore[method-assign]
+openat2.Kernel.open = open_  # type: ignore[method-assign]
 apps.told["/__blocked__"] = lambda: blocked
 apps.told["/__waiting__"] = lambda: len(waiting)
 apps.told["/__release__"] = _released.set

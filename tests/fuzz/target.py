@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 from django.http import HttpRequest
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.sources import local as files
+from media_asgi.sources import openat2
 
 # Nobody may ever read this; it is in every file that is not to be served.
 SECRET = b"SECRET: nobody outside may read this"
@@ -147,13 +147,13 @@ class Target:
 
     def ask(self, scope: dict[str, Any]) -> Answer:
         """The answer to this scope: whatever it is, it must be one."""
-        before = files.KERNEL.openat2, files.KERNEL.cached
+        before = openat2.KERNEL.openat2, openat2.KERNEL.cached
         if self.portable:
-            files.KERNEL.openat2 = files.KERNEL.cached = False
+            openat2.KERNEL.openat2 = openat2.KERNEL.cached = False
         try:
             messages = self._loop.run_until_complete(self._call(scope))
         finally:
-            files.KERNEL.openat2, files.KERNEL.cached = before
+            openat2.KERNEL.openat2, openat2.KERNEL.cached = before
         return checked(messages, scope["method"], is_inner_at_fault=self.handed_over is not None)
 
     def get(

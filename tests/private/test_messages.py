@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.sources import local as files
+from media_asgi.sources import local
 
 Message = dict[str, Any]
 
@@ -233,9 +233,9 @@ def test_a_guarded_folder_in_another_case(tmp_path: Path, monkeypatch: pytest.Mo
     (documents / "a.txt").write_bytes(b"secret")
     (tmp_path / "Documents").symlink_to("documents")  # both names lead to it, as there
     (tmp_path / "open.txt").write_bytes(b"open")
-    real_path = files._real_path
+    real_path = local._real_path
     monkeypatch.setattr(
-        files, "_real_path", lambda fd: real_path(fd).replace("/documents/", "/Documents/")
+        local, "_real_path", lambda fd: real_path(fd).replace("/documents/", "/Documents/")
     )
     public = Location(url="/media/", root=tmp_path)
     guarded = Location(url="/media/documents/", root=documents, access="internal")

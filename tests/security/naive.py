@@ -4,7 +4,7 @@ import errno
 import os
 from typing import Any
 
-from media_asgi.sources import local as files
+from media_asgi.sources import local, openat2
 
 
 def _resolve_then_open(self: Any, folder: Any, name: bytes) -> int:
@@ -12,12 +12,12 @@ def _resolve_then_open(self: Any, folder: Any, name: bytes) -> int:
     path = os.path.realpath(os.path.join(root, name))
     if not path.startswith(root + b"/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
-    return os.open(path, files._FLAGS)
+    return os.open(path, openat2.FLAGS)
 
 
 def install() -> None:
-    files.KERNEL.openat2 = files.KERNEL.cached = False
-    files.LocalSource._resolve = _resolve_then_open  # type: ignore[method-assign]
+    openat2.KERNEL.openat2 = openat2.KERNEL.cached = False
+    local.LocalSource._resolve = _resolve_then_open  # type: ignore[method-assign]
 
 
 if "RESOLVE_THEN_OPEN" in os.environ:

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from media_asgi.sources import local as files
-from media_asgi.sources.local import FileMissingError, LocalSource
+from media_asgi.sources import openat2
+from media_asgi.sources.base import FileMissingError
+from media_asgi.sources.local import LocalSource
 from media_asgi.sources.workers import Workers
 
 from ..client import Connection, Truncated
@@ -142,10 +143,10 @@ def test_nothing_from_outside_is_opened(
 ) -> None:
     """The same without servers in between, and so a hundred times as often."""
     if resolver == "openat2":
-        assert files.KERNEL.openat2
+        assert openat2.KERNEL.openat2
     else:
-        monkeypatch.setattr(files.KERNEL, "openat2", False)
-        monkeypatch.setattr(files.KERNEL, "cached", False)
+        monkeypatch.setattr(openat2.KERNEL, "openat2", False)
+        monkeypatch.setattr(openat2.KERNEL, "cached", False)
     if resolver == "naive":
         monkeypatch.setattr(LocalSource, "_resolve", naive._resolve_then_open)
     deadline = time.monotonic() + (SECONDS if resolver != "naive" else 5)
@@ -193,8 +194,8 @@ def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
     resolver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if resolver == "portable":
-        monkeypatch.setattr(files.KERNEL, "openat2", False)
-        monkeypatch.setattr(files.KERNEL, "cached", False)
+        monkeypatch.setattr(openat2.KERNEL, "openat2", False)
+        monkeypatch.setattr(openat2.KERNEL, "cached", False)
     options: dict[str, Any] = {"follow_symlinks": resolver == "any link"}
 
     async def ask(names: list[str], root: LocalSource) -> None:
@@ -224,7 +225,7 @@ def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     with Workers(1) as executor, open(tmp_path / "file") as file:
         for openat2 in (True, False):
-            monkeypatch.setattr(files.KERNEL, "openat2", openat2)
+            monkeypatch.setattr(openat2.KERNEL, "openat2", openat2)
             asyncio.run(ask(LocalSource("/proc/self", executor), file.fileno()))
 
 

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from media_asgi.sources import local as files
+from media_asgi.sources import local, openat2
 
 # The ways to open a file: with openat2 where this kernel has it, from folder to folder, and by
 # name, for systems that have neither.
-RESOLVERS = ["openat2", "walk", "name"] if files.KERNEL.openat2 else ["walk", "name"]
+RESOLVERS = ["openat2", "walk", "name"] if openat2.KERNEL.openat2 else ["walk", "name"]
 
 
 def resolve_by(resolver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if resolver != "openat2":
-        monkeypatch.setattr(files.KERNEL, "openat2", False)
-        monkeypatch.setattr(files.KERNEL, "cached", False)
-    monkeypatch.setattr(files, "_BY_DESCRIPTOR", resolver != "name")
+        monkeypatch.setattr(openat2.KERNEL, "openat2", False)
+        monkeypatch.setattr(openat2.KERNEL, "cached", False)
+    monkeypatch.setattr(local, "_BY_DESCRIPTOR", resolver != "name")
 
 
 def opened(folder: Path) -> list[str]:

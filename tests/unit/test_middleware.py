@@ -26,7 +26,7 @@ from media_asgi import Location, MediaMiddleware
 from media_asgi import handler as serving
 from media_asgi.servers import daphne
 from media_asgi.signing import sign_url
-from media_asgi.sources import local as files
+from media_asgi.sources import local, local_file, openat2
 
 from .support import (
     RESOLVERS,
@@ -811,13 +811,13 @@ class Held:
         self.clock = Clock(time.time() + 60)
         monkeypatch.setattr(serving, "time", self.clock)
         self.reads: list[int] = []
-        read_nowait = files.LocalFile.read_nowait
+        read_nowait = local_file.LocalFile.read_nowait
 
-        def counted(file: files.LocalFile, offset: int, count: int) -> bytes | None:
+        def counted(file: local_file.LocalFile, offset: int, count: int) -> bytes | None:
             self.reads.append(count)
             return read_nowait(file, offset, count)
 
-        monkeypatch.setattr(files.LocalFile, "read_nowait", counted)
+        monkeypatch.setattr(local_file.LocalFile, "read_nowait", counted)
         self.application = application
         for _ in range(3):
             assert self.ask().body == b"hello"
@@ -832,7 +832,7 @@ def held(media: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Held:
     (media / "folder" / "held.txt").write_bytes(b"hello")
     age(media, 60)
     with open(media / "a.txt", "rb") as file:
-        if not files.KERNEL.cached or not files.KERNEL.is_local(file.fileno()):
+        if not openat2.KERNEL.cached or not openat2.KERNEL.is_local(file.fileno()):
             pytest.skip("what is on this disk is not looked at on the loop")
     return Held(serve(), monkeypatch)
 
@@ -1013,9 +1013,9 @@ def test_no_descriptor_is_left_for_what_is_held(
     held.ask()
     assert left_open(media) == []
     fstat = os.fstat
-    monkeypatch.setattr(files.os, "fstat", Failing(errno.EIO, fstat, times=2))
+    monkeypatch.setattr(local.os, "fstat", Failing(errno.EIO, fstat, times=2))
     assert held.ask().status == 500
-    monkeypatch.setattr(files.os, "fstat", fstat)
+    monkeypatch.setattr(local.os, "fstat", fstat)
     assert held.ask().body == b"hello"
     assert left_open(media) == []
 
@@ -1054,7 +1054,7 @@ def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     """Whether the page cache has what is read, as far as the package can tell."""
     if request.param != "cached" and hasattr(os, "preadv"):
         error = errno.EAGAIN if request.param == "would wait" else errno.EOPNOTSUPP
-        monkeypatch.setattr(files, "_refusing_nowait", set())
+        monkeypatch.setattr(local_file, "_refusing_nowait", set())
         monkeypatch.setattr(os, "preadv", Failing(error))
     name: str = request.param
     return name
@@ -1353,12 +1353,12 @@ def test_what_opening_fails_with(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     resolve_by(resolver, monkeypatch)
-    monkeypatch.setattr(files, "time", Clock())
+    monkeypatch.setattr(local, "time", Clock())
     for fallthrough in (False, True):
         application = serve(fallthrough=fallthrough)
         with monkeypatch.context() as broken:
             if resolver == "openat2":
-                broken.setattr(files.KERNEL, "open", Failing(error))
+                broken.setattr(openat2.KERNEL, "open", Failing(error))
             else:
                 broken.setattr(os, "open", Failing(error))
             caplog.clear()
@@ -1471,13 +1471,13 @@ def test_cancelled_while_opening(
 ) -> None:
     resolve_by(resolver, monkeypatch)
     application = serve()
-    checked = files._checked
-    opening = files.LocalSource._open
+    checked = local._checked
+    opening = local.LocalSource._open
     gate = Gate(checked if when == "after" else opening)
     if when == "after":  # the file is open already
-        monkeypatch.setattr(files, "_checked", gate)
+        monkeypatch.setattr(local, "_checked", gate)
     else:
-        monkeypatch.setattr(files.LocalSource, "_open", lambda *args: gate(*args))
+        monkeypatch.setattr(local.LocalSource, "_open", lambda *args: gate(*args))
     asyncio.run(cancelled(application, "/media/a.txt", gate))
     gate.open.set()
     assert left_open(media) == []

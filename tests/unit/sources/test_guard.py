@@ -12,8 +12,7 @@ import pytest
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi import handler as serving
-from media_asgi.sources import guard
-from media_asgi.sources import local as files
+from media_asgi.sources import guard, local, openat2
 from media_asgi.sources.guard import Place
 
 from ..support import RESOLVERS, Clock, Failing, Gate, ask, asked, resolve_by
@@ -31,7 +30,7 @@ def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(time.time() + 3600)  # so that time stamps vouch for what is remembered
-    for module in (files, guard, serving):
+    for module in (local, guard, serving):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -155,7 +154,7 @@ def test_content_that_is_held_is_not_given_once_it_is_private(top: Path, clock: 
     async def main() -> None:
         for _ in range(3):
             assert (await asked(application, "/media/private/x.txt")).body == SECRET
-        assert application._served[1]._held or not files.KERNEL.cached
+        assert application._served[1]._held or not openat2.KERNEL.cached
         swap()
         clock.moment += 1
         for _ in range(3):
@@ -233,7 +232,7 @@ def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
     top: Path, clock: Clock
 ) -> None:
     with open(top / "media" / "a.txt", "rb") as file:
-        if not files.KERNEL.cached or not files.KERNEL.is_local(file.fileno()):
+        if not openat2.KERNEL.cached or not openat2.KERNEL.is_local(file.fileno()):
             pytest.skip("opened in a worker anyway")
     application = MediaMiddleware(
         inner,
@@ -259,7 +258,7 @@ def test_cached_files_beside_a_private_folder_need_no_worker(
 ) -> None:
     """All of the location's workers wait for a disk that hangs."""
     with open(top / "media" / "a.txt", "rb") as file:
-        if not files.KERNEL.cached or not files.KERNEL.is_local(file.fileno()):
+        if not openat2.KERNEL.cached or not openat2.KERNEL.is_local(file.fileno()):
             pytest.skip("opened in a worker anyway")
     (top / "media" / "private").mkdir()
     application = MediaMiddleware(
@@ -272,7 +271,7 @@ def test_cached_files_beside_a_private_folder_need_no_worker(
 
     async def main() -> None:
         assert (await asked(application, "/media/a.txt")).body == b"media"
-        monkeypatch.setattr(files.LocalSource, "_open", gate)
+        monkeypatch.setattr(local.LocalSource, "_open", gate)
         for _ in range(3):
             clock.moment += 1
             assert (await asked(application, "/media/a.txt")).body == b"media"

@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 
-from media_asgi.sources import guard
-from media_asgi.sources import local as files
+from media_asgi.sources import guard, local, local_file
+from media_asgi.sources.base import FileMissingError
 from media_asgi.sources.guard import ExcludedFolder, Place
-from media_asgi.sources.local import KERNEL, FileMissingError, Kernel, LocalFile, LocalSource
+from media_asgi.sources.local import LocalSource
+from media_asgi.sources.local_file import LocalFile
+from media_asgi.sources.openat2 import KERNEL, Kernel
 from media_asgi.sources.workers import Descriptor, Workers, in_worker
 
 from ...programs import program
@@ -47,7 +49,7 @@ def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(files, "time", clock)
+    monkeypatch.setattr(local, "time", clock)
     monkeypatch.setattr(guard, "time", clock)
     return clock
 
@@ -660,7 +662,7 @@ def test_a_root_that_nobody_asks_is_let_go(
     media: Path, resolver: str, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that its file system may be unmounted; and one timer is enough, whatever is asked."""
-    monkeypatch.setattr(files, "_IDLE", 0.2)
+    monkeypatch.setattr(local, "_IDLE", 0.2)
 
     async def main() -> None:
         root = LocalSource(str(media), executor)
@@ -1050,7 +1052,7 @@ async def _read(file: LocalFile, *args: int) -> bytes:
 def test_where_there_is_no_rwf_nowait(
     error: int, file: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_refusing_nowait", set())
+    monkeypatch.setattr(local_file, "_refusing_nowait", set())
     preadv = Failing(error)
     monkeypatch.setattr(os, "preadv", preadv)
     for _ in range(3):
@@ -1060,7 +1062,7 @@ def test_where_there_is_no_rwf_nowait(
 
 
 def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_refusing_nowait", set())
+    monkeypatch.setattr(local_file, "_refusing_nowait", set())
     preadv = Failing(errno.EAGAIN)
     monkeypatch.setattr(os, "preadv", preadv)
     for _ in range(3):
@@ -1078,7 +1080,7 @@ def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_RWF_NOWAIT", 0)
+    monkeypatch.setattr(local_file, "_RWF_NOWAIT", 0)
     monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
     assert file.read_nowait(0, 5) is None
 
@@ -1425,7 +1427,7 @@ def test_older_kernels(
 
         return call
 
-    monkeypatch.setattr(files, "_syscall", syscall)
+    monkeypatch.setattr("media_asgi.sources.openat2._syscall", syscall)
     kernel = Kernel()
     assert (kernel.openat2, kernel.cached) == (openat2, cached)
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.sources import local as files
-from media_asgi.sources import workers
-from media_asgi.sources.local import KERNEL, LocalSource
+from media_asgi.sources import local_file, workers
+from media_asgi.sources.local import LocalSource
+from media_asgi.sources.openat2 import KERNEL
 from media_asgi.sources.workers import Descriptor, DiskTimeoutError, Workers, in_worker
 
 from ..support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
@@ -419,7 +419,7 @@ def test_a_file_is_closed_though_no_thread_is_left(
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
     file = asyncio.run(LocalSource(str(media), pool).open(b"a.txt"))
-    assert isinstance(file, files.DistantFile)
+    assert isinstance(file, local_file.DistantFile)
     pool.shutdown()
     file.close()
     assert opened_files(media) == []

@@ -1,0 +1,60 @@
+"""The map of the package: which folder may import which."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..servers import ROOT
+
+PACKAGE = ROOT / "media_asgi"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Each folder and module of the top level, and the others that it may import.
+MAY_IMPORT = {
+    "types": set(),
+    "signing": set(),
+    "storage": {"signing"},
+    "http": {"types"},
+    "sources": {"http", "types"},
+    "servers": {"sources", "http", "types"},
+    "location": {"signing", "storage", "http", "types"},
+    "security": {"location", "http", "types"},
+    "access": {"location", "security", "signing", "http", "types"},
+    "handler": {
+        *("access", "location", "security", "servers", "signing", "sources", "http", "types"),
+    },
+    "middleware": {
+        *("handler", "access", "location", "security", "servers", "sources", "http", "types"),
+    },
+    "check_messages": set(),
+    "checks": {"check_messages", "location", "middleware"},
+    "apps": {"checks"},
+    "__init__": {"location", "middleware"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The folders and modules of the top level that a module imports."""
+    package = path.relative_to(PACKAGE).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = package[: len(package) - node.level + 1]
+            modules = [node.module] if node.module else [alias.name for alias in node.names]
+            for module in modules:
+                yield [*above, *module.split(".")][0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_the_map_allows(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert set(imported(path)) <= MAY_IMPORT[room] | {room}
+
+
+def test_http_imports_nothing_that_reads_or_waits() -> None:
+    for path in (PACKAGE / "http").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+                assert not names & {"asyncio", "socket", "time"}, f"{path.name}: {names}"
