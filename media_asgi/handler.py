@@ -17,10 +17,10 @@ from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.signing import BadSignature
 
 from . import signing
-from .access import x_accel as handoff
+from .access import x_accel
 from .access.predicate import Predicate
 from .http import cors, response
-from .http import path as paths
+from .http.path import file_name, hidden_segment, is_traversal
 from .http.representation import (
     NOSNIFF,
     SANDBOX,
@@ -35,7 +35,7 @@ from .http.representation import (
 from .http.response import CONDITIONAL, Response
 from .location import Location
 from .security import Security
-from .servers import send as transfer
+from .servers.send import read_body_nowait, response_writer, send_response
 from .sources.base import FileMissingError, TruncatedFileError
 from .sources.guard import ExcludedFolder, Place
 from .sources.local import LocalSource
@@ -223,7 +223,7 @@ class LocationHandler:
                     file = await self._root.open(name)
                 answer = self._answer(file, path, method, fields, changes, secure=secure)
                 if answer.length <= limits.chunk_size:
-                    body = transfer.read_body_nowait(answer, file)
+                    body = read_body_nowait(answer, file)
                 # Where another location's files may be below the root, each one is opened, and
                 # looked at where it lies.
                 if now and body and not self._root.is_guarded:
@@ -245,7 +245,7 @@ class LocationHandler:
         # The ordinary hit, without a detour.
         if file is not None:
             file.close()
-        connection = transfer.connect(scope, receive, send, limits.send_timeout)
+        connection = response_writer(scope, receive, send, limits.send_timeout)
         await connection.whole(answer.status, answer.headers, body)
 
     async def hand_over(
@@ -259,7 +259,7 @@ class LocationHandler:
         fields = _fields(scope) if scope["method"] in ("GET", "HEAD") else {}
         method = "HEAD" if scope["method"] == "HEAD" else "GET"
         changes = HeaderOverrides(
-            handoff.deliberate_type(headers), handoff.value(headers, b"cache-control")
+            x_accel.deliberate_type(headers), x_accel.value(headers, b"cache-control")
         )
         file: LocalFile | None = None
         try:
@@ -267,7 +267,7 @@ class LocationHandler:
                 self._check_request(method, fields)
             path, file = await self._open_first(candidates)
             answer = self._answer(file, path, method, fields, changes, secure=False)
-            merged = handoff.merged(headers, answer.headers, answer.status)
+            merged = x_accel.merged(headers, answer.headers, answer.status)
             answer = answer._replace(headers=merged)
         except Exception as error:
             if file is not None:
@@ -361,7 +361,7 @@ class LocationHandler:
         return None
 
     def _name(self, path: str) -> bytes:
-        name = paths.file_name(path, dotfiles=self.location.dotfiles)
+        name = file_name(path, dotfiles=self.location.dotfiles)
         if name is None:
             self._tell_of_dotfile(path)
             raise FileMissingError
@@ -372,7 +372,7 @@ class LocationHandler:
 
         Clients invent names, and none is longer than a file system has it.
         """
-        name = paths.hidden_segment(path, self.location.dotfiles)
+        name = hidden_segment(path, self.location.dotfiles)
         told = self._dotfiles_told
         if name in (None, ".", "..") or name in told or len(told) >= _DOTFILES or len(name) > 255:
             return
@@ -511,7 +511,7 @@ class LocationHandler:
         if isinstance(error, HTTPError):
             return error.status, error.headers
         if isinstance(error, FileMissingError):
-            if paths.is_traversal(scope["path"]):
+            if is_traversal(scope["path"]):
                 _log_refused(scope, "the path climbs")
             return 404, []
         if isinstance(error, OSError):
@@ -547,14 +547,14 @@ class LocationHandler:
         *,
         secure: bool,
     ) -> None:
-        connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
+        connection = response_writer(scope, receive, send, self._limits.send_timeout)
         path, chunk_size = scope["path"], self._limits.chunk_size
         try:
-            await transfer.send(connection, answer, file, path, chunk_size)
+            await send_response(connection, answer, file, path, chunk_size)
         except (TruncatedFileError, DiskTimeoutError, OSError) as error:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
-            await transfer.send(connection, answer, None, path, chunk_size)
+            await send_response(connection, answer, None, path, chunk_size)
 
 
 def _is_unchanged(known: _Known, fields: Mapping[bytes, bytes]) -> bool:

@@ -12,13 +12,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .access.x_accel import ResponseInterceptor, Target
 from .handler import HandlerContext, LocationHandler
-from .http import path as paths
 from .http import response
+from .http.path import merge_slashes, request_path
 from .http.representation import NOSNIFF
 from .location import Location, django_setting
 from .security import Security
 from .servers import daphne
-from .servers import send as transfer
+from .servers.send import response_writer, send_response
 from .sources.guard import ExcludedFolder, Place
 from .types import ASGIApp, Receive, Scope, Send
 
@@ -131,9 +131,9 @@ class MediaMiddleware:
         """The location of a request, the rest of its path, and what that is called outside."""
         sent = path = scope["path"]
         if "\ufffd" in path:
-            sent = path = paths.request_path(scope)
+            sent = path = request_path(scope)
         if "//" in path:
-            path = paths.merge_slashes(path)
+            path = merge_slashes(path)
         if mount:
             mount = mount.rstrip("/")
             found = self._locate(path, mount)
@@ -155,7 +155,7 @@ class MediaMiddleware:
             return urls
         spellings = {sent, mount + sent, sent.removeprefix(mount)}
         # No link is signed for the empty path.
-        return [one for one in spellings if paths.merge_slashes(one) in urls] or ("",)
+        return [one for one in spellings if merge_slashes(one) in urls] or ("",)
 
     def _is_alias(self, url: str, found: tuple[LocationHandler, str], mount: str) -> bool:
         """Does this path lead to that file, and as it stands to no file of another location?"""
@@ -178,8 +178,8 @@ class MediaMiddleware:
                 handover.target.raw,
             )
             answer = response.error(500, [NOSNIFF], scope["method"])
-            connection = transfer.connect(scope, receive, send, self._limits.send_timeout)
-            await transfer.send(connection, answer, None, scope["path"], self._limits.chunk_size)
+            connection = response_writer(scope, receive, send, self._limits.send_timeout)
+            await send_response(connection, answer, None, scope["path"], self._limits.chunk_size)
             return
         served, candidates = found
         await served.hand_over(candidates, handover.headers, scope, receive, send)
@@ -230,7 +230,7 @@ def _with_headers(scope: Scope) -> Scope:
 
 def _rests(target: Target, folder: str) -> list[str]:
     """What the readings of a target are beneath a folder."""
-    start = paths.merge_slashes(folder + os.sep)
+    start = merge_slashes(folder + os.sep)
     return [reading[len(start) :] for reading in target.candidates if reading.startswith(start)]
 
 

@@ -25,7 +25,9 @@ logger = logging.getLogger("media_asgi")
 _AHEAD = 4
 
 
-def connect(scope: Scope, receive: Receive, send: Send, send_timeout: float) -> ResponseWriter:
+def response_writer(
+    scope: Scope, receive: Receive, send: Send, send_timeout: float
+) -> ResponseWriter:
     """The connection that ``send`` belongs to, with whatever this server offers."""
     if type(send) is partial and len(send.args) == 1 and daphne.is_request(send.args[0]):
         return daphne.DaphneResponseWriter(scope, receive, send, send_timeout)
@@ -51,7 +53,7 @@ def _warn_if_wrapped(server: Any) -> None:
         )
 
 
-async def send(
+async def send_response(
     connection: ResponseWriter,
     response: Response,
     file: LocalFile | None,

@@ -224,12 +224,12 @@ def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: P
                 assert caught.value.errno in _answered_by_404()
 
     with Workers(1) as executor, open(tmp_path / "file") as file:
-        for openat2 in (True, False):
-            monkeypatch.setattr(openat2.KERNEL, "openat2", openat2)
+        for has_openat2 in (True, False):
+            monkeypatch.setattr(openat2.KERNEL, "openat2", has_openat2)
             asyncio.run(ask(LocalSource("/proc/self", executor), file.fileno()))
 
 
 def _answered_by_404() -> frozenset[int]:
-    from media_asgi import serving
+    from media_asgi import handler
 
-    return serving._NO_FILE
+    return handler._NO_FILE

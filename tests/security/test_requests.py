@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from media_asgi import handler as serving
-from media_asgi import signing
-from media_asgi.access import x_accel as handoff
+from media_asgi import handler, signing
+from media_asgi.access import x_accel
 from media_asgi.http import conditional as preconditions
 from media_asgi.http import ranges
 
@@ -186,7 +185,7 @@ def test_a_path_gets_its_file_or_nothing(raw: bytes, has_raw_path: bool, target:
 # --- Headers -------------------------------------------------------------------------------------
 
 _names = st.one_of(
-    st.sampled_from([*sorted(serving._FIELDS), b"host", b"x-member", b"cookie"]),
+    st.sampled_from([*sorted(handler._FIELDS), b"host", b"x-member", b"cookie"]),
     st.binary(max_size=8),
 ).flatmap(lambda name: st.sampled_from([name, name.upper(), name.title()]))
 _values = st.one_of(
@@ -348,10 +347,10 @@ def test_an_application_may_give_its_headers_in_any_iterable(as_: Any, target: T
 @given(raw=st.binary(max_size=30) | st.sampled_from([b"=?idna?q?", b"=?utf-7?b?"]))
 def test_a_target_is_read_without_an_error(raw: bytes) -> None:
     for field in (b"x-accel-redirect", b"x-sendfile"):
-        found = handoff.target([(field, raw)])
+        found = x_accel.target([(field, raw)])
         assert found
-        for reading in found.readings:
-            reading.encode("utf-8", "surrogateescape")
+        for candidate in found.candidates:
+            candidate.encode("utf-8", "surrogateescape")
 
 
 # --- Time ----------------------------------------------------------------------------------------
@@ -438,10 +437,10 @@ def _fields() -> Iterator[Any]:
         lambda size: preconditions.if_range(b'"' * size, Current()), id="if-range of quotes"
     )
     yield pytest.param(
-        lambda size: handoff.target([(b"x-sendfile", b"=?a?q?x?= " * size)]), id="encoded words"
+        lambda size: x_accel.target([(b"x-sendfile", b"=?a?q?x?= " * size)]), id="encoded words"
     )
     yield pytest.param(
-        lambda size: serving._fields(
+        lambda size: handler._fields(
             {"type": "http", "headers": [(b"range", b"bytes=0-1")] * size}
         ),
         id="lines of one field",
@@ -466,7 +465,7 @@ def test_a_field_of_any_size_takes_linear_time(call: Callable[[int], object]) ->
 def test_lines_of_one_field_are_put_together_once() -> None:
     Copied.copied = 0
     lines = [(b"range", Copied(b"x")) for _ in range(10_000)]
-    serving._fields({"type": "http", "headers": lines})
+    handler._fields({"type": "http", "headers": lines})
     assert Copied.copied <= 100_000
 
 

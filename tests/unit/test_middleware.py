@@ -22,8 +22,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.test import override_settings
 
-from media_asgi import Location, MediaMiddleware
-from media_asgi import handler as serving
+from media_asgi import Location, MediaMiddleware, handler
 from media_asgi.servers import daphne
 from media_asgi.signing import sign_url
 from media_asgi.sources import local, local_file, openat2
@@ -730,7 +729,7 @@ def test_the_tag_of_a_new_file_stays_and_ranges_depend_on_it_only_later(
 ) -> None:
     status = (media / "a.txt").stat()
     clock = Clock(status.st_mtime + 0.5)
-    monkeypatch.setattr(serving, "time", clock)
+    monkeypatch.setattr(handler, "time", clock)
     application = serve()
     seen = []
     for _ in range(5):
@@ -754,7 +753,7 @@ def test_a_file_of_tomorrow(serve: Serve, media: Path, monkeypatch: pytest.Monke
     age(media, -86400)
     stamp = (media / "a.txt").stat().st_mtime
     clock = Clock(stamp - 86400)
-    monkeypatch.setattr(serving, "time", clock)
+    monkeypatch.setattr(handler, "time", clock)
     application = serve()
     etag = ask(application, "/media/a.txt").headers["etag"]
     # A write would set the time back, and change the tag. The moment that it names comes, though.
@@ -775,7 +774,7 @@ def test_a_file_whose_time_says_nothing(
 ) -> None:
     path = media / "a.txt"
     clock = Clock(path.stat().st_ctime + 3600)
-    monkeypatch.setattr(serving, "time", clock)
+    monkeypatch.setattr(handler, "time", clock)
     application = serve()
 
     def write(content: bytes) -> Answer:
@@ -809,7 +808,7 @@ class Held:
 
     def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock(time.time() + 60)
-        monkeypatch.setattr(serving, "time", self.clock)
+        monkeypatch.setattr(handler, "time", self.clock)
         self.reads: list[int] = []
         read_nowait = local_file.LocalFile.read_nowait
 
@@ -868,7 +867,7 @@ def test_what_is_held_has_a_bound(held: Held, media: Path, monkeypatch: pytest.M
         (media / f"{number}.txt").write_text(str(number) * 4)
     age(media, 60)
     held.clock.moment += 1
-    monkeypatch.setattr(serving, "_HELD", 10)
+    monkeypatch.setattr(handler, "_HELD", 10)
     read_again(*range(5))
     assert read_again(0, 1, 2, 3, 4) == [4] * 5
     assert read_again(4, 3, 4, 3) == []
@@ -886,7 +885,7 @@ def test_nor_one_whose_status_is_new(
     """A change in the same tick of the clock would not show."""
     path = media / "folder" / "held.txt"
     path.chmod(0o600)
-    monkeypatch.setattr(serving, "time", Clock(path.stat().st_ctime + 1.9))
+    monkeypatch.setattr(handler, "time", Clock(path.stat().st_ctime + 1.9))
     for _ in range(3):
         assert held.ask().body == b"hello"
     assert held.reads == [5, 5, 5]
@@ -1023,7 +1022,7 @@ def test_no_descriptor_is_left_for_what_is_held(
 def test_what_is_remembered_has_a_bound(
     serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_REMEMBERED", 3)
+    monkeypatch.setattr(handler, "_REMEMBERED", 3)
     for number in range(10):
         (media / f"{number}.txt").write_text(str(number))
     age(media, 60)

@@ -10,7 +10,7 @@ import pytest
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi.servers import asgi as servers
-from media_asgi.servers import send as transfer
+from media_asgi.servers.send import response_writer
 
 from ..support import asked, opened_files
 
@@ -133,7 +133,7 @@ def kind(send: Any, **more: Any) -> type:
     own: Any = {"type": "http", "http_version": "1.1", "path": "/"} | more
 
     async def connect() -> type:  # a server calls with its loop running
-        return type(transfer.connect(own, never, send, 60))
+        return type(response_writer(own, never, send, 60))
 
     return asyncio.run(connect())
 

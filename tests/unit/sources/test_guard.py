@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from media_asgi import Location, MediaMiddleware
-from media_asgi import handler as serving
+from media_asgi import Location, MediaMiddleware, handler
 from media_asgi.sources import guard, local, openat2
 from media_asgi.sources.guard import Place
 
@@ -30,7 +29,7 @@ def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(time.time() + 3600)  # so that time stamps vouch for what is remembered
-    for module in (local, guard, serving):
+    for module in (local, guard, handler):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
