@@ -9,12 +9,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.private.project.settings"
 
 bare = get_asgi_application()  # what nginx has behind it
 
-from media_asgi import Location, MediaMiddleware, files  # noqa: E402
+from media_asgi import Location, MediaMiddleware  # noqa: E402
+from media_asgi.sources.openat2 import KERNEL  # noqa: E402
 
 from . import access  # noqa: E402
 
 if os.environ.get("PRIVATE_RESOLVER") == "portable":  # as where there is no openat2(2)
-    files.KERNEL.openat2 = files.KERNEL.cached = False
+    KERNEL.openat2 = KERNEL.cached = False
 
 PREDICATES = {
     "members": access.member,

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
-from django.core.files.base import LocalFile
+from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.template import Context, Template
@@ -86,7 +86,7 @@ download_by_apache = x_sendfile(Download.as_view(), **_TO_APACHE)
 async def download_later(request: HttpRequest) -> HttpResponse:
     await asyncio.sleep(0)
     path = settings.SENDFILE_ROOT / request.GET["path"]
-    response = DownloadResponse(LocalFile(path.open("rb")), attachment="inline" not in request.GET)
+    response = DownloadResponse(File(path.open("rb")), attachment="inline" not in request.GET)
     middleware = (
         XSendfileMiddleware(**_TO_APACHE)
         if "apache" in request.GET
