@@ -23,7 +23,7 @@ def test_the_wheel_has_nothing_but_the_package(tmp_path: Path) -> None:
         (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         told = message_from_bytes(archive.read(metadata))
     folder = PurePosixPath(metadata).parent
-    own = {str(path.relative_to(ROOT)) for path in (ROOT / "media_asgi").glob("*.py")}
+    own = {str(path.relative_to(ROOT)) for path in (ROOT / "media_asgi").rglob("*.py")}
     about = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
     assert names == own | {"media_asgi/py.typed"} | {str(folder / name) for name in about}
     needed = {
