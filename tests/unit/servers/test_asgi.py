@@ -159,7 +159,14 @@ def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
 
 
 def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> None:
-    for client in (None, ("127.0.0.1", 80), ["::1", 5], ("site.test", "port"), 7):
-        for server in (None, ("127.0.0.1", 80), ("/run/socket", None), 7):
-            answer = asyncio.run(asked(served, "/media/a.bin", client=client, server=server))
-            assert answer.body == bytes(SIZE)
+    addresses = (
+        None,
+        ("127.0.0.1", 80),
+        ["::1", 5],
+        ("site.test", "port"),
+        ("/run/socket", None),
+        7,
+    )
+    for client, server in zip(addresses, reversed(addresses), strict=True):
+        answer = asyncio.run(asked(served, "/media/a.bin", client=client, server=server))
+        assert answer.body == bytes(SIZE)
