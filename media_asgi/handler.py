@@ -530,6 +530,10 @@ class LocationHandler:
             if isinstance(error, OSError) and error.errno in _LATER:
                 return 503, [(b"retry-after", b"1")]
             return 500, []
+        if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+            # asgiref got none in which to ask the predicate.
+            logger.error("%r: access can't be asked: %s", scope["path"], error)
+            return 503, [(b"retry-after", b"1")]
         # A callable of the location's.
         logger.error("%r: no answer could be made", scope["path"], exc_info=error)
         return 500, []

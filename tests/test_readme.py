@@ -303,7 +303,11 @@ EVENTS = [
         ["%r can't be read: %s", "%r cut off: %s"],
     ),
     ("ERROR", "the disk of a location has not answered", []),  # a reason in the lines above
-    ("ERROR", "a callable of a location's failed", ["%r: no answer could be made"]),
+    (
+        "ERROR",
+        "a callable of a location's failed",
+        ["%r: no answer could be made", "%r: access can't be asked: %s"],
+    ),
     (
         "ERROR",
         "in no internal location",

@@ -1554,3 +1554,26 @@ def test_cancelled_at_any_time(
     assert left_open(media) == []
     assert threading.active_count() <= before + 2
     assert len(opened(media)) <= 1
+
+
+def test_a_predicate_for_which_no_thread_can_be_started_is_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"a")
+    calls = []
+
+    def may(request: Any, path: str) -> bool:
+        calls.append(path)
+        return True
+
+    async def no_app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    application = MediaMiddleware(no_app, Location(url="/p/", root=tmp_path, access=may))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    answer = asyncio.run(asked(application, "/p/a.txt"))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert not calls
