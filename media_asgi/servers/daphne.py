@@ -254,10 +254,10 @@ class DaphneResponseWriter(ResponseWriter):
         if self._is_kept():
             try:
                 await self._until(lambda: self._finished or not self._is_kept(), _LONGEST_PAUSE)
-            except ClientDisconnected:
+            except ClientDisconnected as gone:
                 if self._lost:
                     raise
-                self._leave()
+                self._leave(str(gone))
         self._ending = True
         self._unregister()
         if self._limit:
@@ -312,12 +312,13 @@ class DaphneResponseWriter(ResponseWriter):
         except (AttributeError, OSError, ValueError):  # lost meanwhile
             return False
 
-    def _leave(self) -> None:
+    def _leave(self, why: str) -> None:
         """Close the connection once the kernel has delivered all; that needs no patience of ours.
 
         Twisted closes a socket only when the kernel tells that it may be written to, which it does
         for one that is shut down.
         """
+        log_cut(self.scope["path"], why)
         with contextlib.suppress(OSError):
             _innermost(self._transport).getHandle().shutdown(SHUT_WR)
         self._transport.loseConnection()
@@ -373,10 +374,11 @@ class DaphneResponseWriter(ResponseWriter):
         # Somebody else (--http-timeout) called it: nothing of ours may follow, which the client
         # would take for the next response, and no next response may stand in for what is missing.
         self._finished = True
+        why = "the server's own time-out (--http-timeout) ended it"
         if self._written:
-            self._leave()
+            self._leave(why)
         else:
-            log_cut(self.scope["path"], "the server's own time-out (--http-timeout) ended it")
+            log_cut(self.scope["path"], why)
             self._cut()
         self._awake()
 

@@ -156,6 +156,25 @@ def test_a_stalled_client_is_cut_off_alone_whatever_address_it_tells(
         assert f"{url!r} cut off" not in site.server.log
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "daphne",
+        *[pytest.param(kind, marks=pytest.mark.slow) for kind in ("daphne-tls", "uvicorn")],
+    ],
+)
+@pytest.mark.xdist_group("others")
+def test_who_leaves_small_files_unread_is_one_line_in_the_log(kind: str, tmp_path: Path) -> None:
+    """The last answer was written to its end, and those to the other requests never come."""
+    with serve(kind, tmp_path) as site:
+        url = impatient(site.put("small.bin", pattern(40 * KIB)))
+        line = f"{url!r} cut off: the client took nothing for 2 s"
+        with Connection(site.server, rcvbuf=32 * KIB) as client:
+            client.send(pipelined([url] * 400))
+            site.wait(lambda: site.server.log.count(line) > 0, 20)
+        assert site.server.log.count(line) == 1
+
+
 @pytest.mark.slow
 @on(*LEND)
 def test_who_takes_nothing_of_small_files_is_cut_off(site: Site) -> None:
