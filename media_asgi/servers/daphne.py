@@ -79,7 +79,8 @@ _TURNS, _SHARE, _LONGEST_PAUSE = 20, 1 / 8, 0.5
 
 # sendfile's answers that mean that nobody is there to send to. At any other the file is read, which
 # tells whether it is the file's fault, or the call's own: not for this file system (EINVAL), beyond
-# 2 GiB (EOVERFLOW), no memory (ENOMEM).
+# 2 GiB (EOVERFLOW), no memory (ENOMEM). Errors that the file may have as well as the socket, such
+# as ETIMEDOUT, are not among them.
 _NO_PEER = frozenset(
     {
         errno.EPIPE,
@@ -87,9 +88,6 @@ _NO_PEER = frozenset(
         errno.ECONNABORTED,
         errno.ENOTCONN,
         errno.ESHUTDOWN,
-        errno.ETIMEDOUT,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
     }
 )
 

@@ -143,7 +143,9 @@ def calls_in(site: Site, seconds: float) -> int:
 
 
 @pytest.mark.xdist_group("others")
-@pytest.mark.parametrize("error", ["enomem", "eoverflow", "einval", "eio", "eperm"])
+@pytest.mark.parametrize(
+    "error", ["enomem", "eoverflow", "einval", "eio", "eperm", "etimedout", "ehostunreach"]
+)
 def test_a_sendfile_that_fails_is_a_file_that_is_read(error: str, tmp_path: Path) -> None:
     """Reading tells whether it is the file's fault."""
     with serve("daphne", tmp_path, module="tests.faults.slow_disk") as site, site.unharmed():
