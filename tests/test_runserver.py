@@ -206,13 +206,20 @@ def test_autoreload(project: Project, reloading: Runserver) -> None:
     server.wait_for("/media/a.txt", "max-age=77", project.asgi)
     # A mistake, which is told and waited out.
     project.serve(", Location.media(no_such_option=1)")
-    for _ in waiting(server, project.asgi):
-        if "Exception in thread django-main-thread" in server.log:  # for good: nothing serves
-            break
+    while server.alive() and "Exception in thread django-main-thread" not in server.log:
+        os.utime(project.asgi)
+        time.sleep(1)
     assert "(media_asgi.W003)" in server.log
     assert "unexpected keyword argument 'no_such_option'" in server.log
+    time.sleep(2)
     project.serve(', Location.media(cache_control="max-age=88")')
-    server.wait_for("/media/a.txt", "max-age=88", project.asgi)
+    if "in iter_all_python_module_files" in server.log:
+        # Django's reloader looks at the modules one by one, and ends with a KeyError if an import
+        # that fails takes its own module away at that moment.
+        with Runserver(project) as server:
+            server.wait_for("/media/a.txt", "max-age=88")
+    else:
+        server.wait_for("/media/a.txt", "max-age=88", project.asgi)
 
 
 @pytest.mark.slow
