@@ -8,9 +8,9 @@ import hashlib
 import mimetypes
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.http import http_date
 
@@ -176,6 +176,24 @@ _YOUNG = 2.0
 
 # Nix and builders of reproducible images set each file to second 0 or 1, whatever is in it.
 _SET_BY_BUILDERS = 2_000_000_000
+
+
+class FileInfo(NamedTuple):
+    """What a source knows of a file."""
+
+    size: int
+    """Bytes."""
+    modified: int | None
+    """Nanoseconds since the epoch; ``None`` if the time says nothing."""
+    version: Hashable
+    """Changes whenever the bytes do: the key of every cache."""
+    changed: int = 0
+    """The time stamp that vouches for the version, in nanoseconds. A change in the same tick of its
+    clock has the same stamp. 0 if no clock is part of the version."""
+    etag: bytes | None = None
+    """The source's own entity tag; ``None``: it is made of ``modified`` and ``size``."""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """Header fields that belong to these bytes, such as Content-Encoding. Names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,9 @@ from django.utils.http import http_date
 from ..http.ranges import ByteRange
 from ..http.representation import KeptHeaders
 from ..sources.base import TruncatedFileError
+from ..sources.descriptor import Descriptor
 from ..sources.local_file import LocalFile
-from ..sources.workers import Descriptor, in_worker
+from ..sources.workers import in_worker
 from ..types import Headers, Receive, Scope, Send
 from .asgi import (
     MAX_KERNEL_BUFFER,

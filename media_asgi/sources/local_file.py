@@ -8,10 +8,11 @@ import errno
 import os
 import threading
 
+from .descriptor import Descriptor, close
 from .openat2 import (
     KERNEL,
 )
-from .workers import Descriptor, Workers, close, in_worker
+from .workers import Workers, in_worker
 
 # preadv2's answers that mean "never here" rather than "not now".
 _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM})

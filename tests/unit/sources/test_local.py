@@ -20,11 +20,12 @@ import pytest
 
 from media_asgi.sources import guard, local, local_file
 from media_asgi.sources.base import FileMissingError
+from media_asgi.sources.descriptor import Descriptor
 from media_asgi.sources.guard import ExcludedFolder, Place
 from media_asgi.sources.local import LocalSource
 from media_asgi.sources.local_file import LocalFile
 from media_asgi.sources.openat2 import KERNEL, Kernel
-from media_asgi.sources.workers import Descriptor, Workers, in_worker
+from media_asgi.sources.workers import Workers, in_worker
 
 from ...programs import program
 from ..support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by

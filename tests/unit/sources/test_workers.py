@@ -14,9 +14,10 @@ import pytest
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi.sources import local_file, workers
+from media_asgi.sources.descriptor import Descriptor
 from media_asgi.sources.local import LocalSource
 from media_asgi.sources.openat2 import KERNEL
-from media_asgi.sources.workers import Descriptor, DiskTimeoutError, Workers, in_worker
+from media_asgi.sources.workers import DiskTimeoutError, Workers, in_worker
 
 from ..support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
 
