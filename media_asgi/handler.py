@@ -3,14 +3,11 @@ One location at work: may they, is it there, what to answer, and off it goes.
 """
 
 import dataclasses
-import errno
 import logging
-import operator
-import os
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
@@ -19,16 +16,16 @@ from django.core.signing import BadSignature
 from . import signing
 from .access import x_accel
 from .access.predicate import Predicate
-from .http import cors, response
+from .http import cors, ranges, response
 from .http.path import file_name, hidden_segment, is_traversal
 from .http.representation import (
     NOSNIFF,
     SANDBOX,
+    FileInfo,
     KeptHeaders,
     Representation,
     content_type,
     describe,
-    is_settled,
     override,
     runs_no_script,
 )
@@ -36,60 +33,44 @@ from .http.response import CONDITIONAL, Response
 from .location import Location
 from .security import Security
 from .servers.send import read_body_nowait, response_writer, send_response
-from .sources.base import FileMissingError, TruncatedFileError
-from .sources.guard import ExcludedFolder, Place
-from .sources.local import LocalSource
-from .sources.local_file import LocalFile
-from .sources.workers import DiskTimeoutError, Workers
+from .sources.base import (
+    NOTHING,
+    WHOLE,
+    FileForbiddenError,
+    FileMissingError,
+    Source,
+    SourceBusyError,
+    SourceError,
+    SourceFile,
+    SourceTimeoutError,
+    SourceUnreachableError,
+    Wanted,
+)
 from .types import ASGIApp, Headers, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
 
 
-# Errors of open(2) that say that there is no such file to be served: not there, below a file, a
-# link that climbs, loops or dangles, a name that is too long or that this file system can't have,
-# a socket, a device without a driver.
-_NO_FILE = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.EXDEV,
-        errno.ENAMETOOLONG,
-        errno.EILSEQ,
-        errno.EINVAL,
-        errno.ENXIO,
-        errno.ENODEV,
-        errno.EOPNOTSUPP,  # a socket, on macOS
-    }
-)
-# No descriptor or memory left, or a name that could not be resolved for all the renames: later.
-_LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
+# The status for an error of a source; 500 for any other.
+_STATUS: dict[type[SourceError], int] = {
+    FileMissingError: 404,
+    FileForbiddenError: 403,
+    SourceBusyError: 503,
+    SourceUnreachableError: 502,
+    SourceTimeoutError: 504,
+}
 
-# A location remembers the headers of so many files.
-_REMEMBERED = 1024
-
-# And so many of its single ranges.
-_PARTS = 2
-
-# What is asked for again and again is read but once in so long (seconds), so many bytes of it in a
-# location: to see that a file is still the same takes half as long as to read a small one. Not for
-# longer, since one change leaves no time stamp: what is stored through a mapping into a page that
-# has not been written to the disk yet.
-_HELD_FOR, _HELD = 0.5, 4 * 1024 * 1024
+# A location remembers the commonest responses for so many files.
+_MAX_KNOWN = 1024
 
 # The log tells of so many dotfiles that a location refuses.
 _DOTFILES = 100
 
-# A cache that asks again sends both, and the date doesn't count (RFC 9110 section 13.1.3).
-_AGAIN = frozenset({b"if-none-match", b"if-modified-since"})
+# A cache that revalidates sends both. The date doesn't count then (RFC 9110 section 13.1.3).
+_REVALIDATION = frozenset({b"if-none-match", b"if-modified-since"})
 _RANGE = frozenset({b"range"})
 
 _ADDRESS = re.compile(r"[\w.:%-]*", re.ASCII)
-
-# What changes with a file; ctime does whatever else is set back.
-_identity = operator.attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 # The fields of a request that count here.
 _FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-worker"}
@@ -100,9 +81,9 @@ class HandlerContext:
     """What all locations of a middleware share."""
 
     chunk_size: int
+    """Bytes."""
     send_timeout: float
-    threads: int
-    disk_timeout: float
+    """Seconds."""
     security: Security
 
 
@@ -114,29 +95,14 @@ class HeaderOverrides(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
-_Key = tuple[str, bool]
-"""The path beneath the root, and whether the request is secure."""
-
-
-class _Known(NamedTuple):
-    """What is remembered of a file: its identity, and the commonest answers."""
+class _KnownFile(NamedTuple):
+    """What is remembered of a file. It holds as long as the version is the same."""
 
     name: bytes
-    identity: tuple[int, ...]
+    version: Hashable
     representation: Representation
-    whole: Response
+    full: Response
     not_modified: Response
-    parts: dict[bytes, Response]
-    """By ``Range``: players and viewers ask for the same ones, such as ``bytes=0-``."""
-
-
-class _Held(NamedTuple):
-    """The content of a file."""
-
-    known: _Known
-    content: bytes
-    until: float
-    """By the monotonic clock."""
 
 
 class HTTPError(Exception):
@@ -147,38 +113,24 @@ class HTTPError(Exception):
 
 
 class LocationHandler:
-    """A location with its root, and what is remembered of its files."""
+    """A location with the source of its files, and what is remembered of them."""
 
-    def __init__(
-        self,
-        location: Location,
-        limits: HandlerContext,
-        place: Place | None,
-        excluded: Sequence[ExcludedFolder],
-    ) -> None:
-        """``place``: where the root of a location that isn't public lies."""
+    def __init__(self, location: Location, context: HandlerContext, source: Source) -> None:
         self.location = location
-        self.place = place
         self.prefix = location.prefix
-        self._limits = limits
-        self._security = limits.security
-        self._asks = limits.security.asks
+        self._context = context
+        self._source = source
+        self._security = context.security
+        self._asks = context.security.asks
         self.is_internal = location.access == "internal"
         self._is_public = location.access == "public"
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
         self._predicate = Predicate(location) if callable(location.access) else None
-        self._root = LocalSource(
-            location.folder,
-            Workers(limits.threads, location.folder, limits.disk_timeout),
-            follow_symlinks=location.follow_symlinks,
-            excluded=excluded,
-        )
         # Headers of any answer, by whether the request is secure.
-        self._any = (self._of_any(secure=False), self._of_any(secure=True))
+        self._common = (self._common_headers(secure=False), self._common_headers(secure=True))
         self._dotfiles_told: set[str] = set()
-        self._remembered: dict[_Key, _Known] = {}
-        self._held: dict[_Key, _Held] = {}
-        self._held_bytes = 0
+        # By the path beneath the root, and whether the request is secure.
+        self._known: dict[tuple[str, bool], _KnownFile] = {}
 
     async def serve(
         self,
@@ -204,30 +156,21 @@ class LocationHandler:
             if not secure and self._security.redirects(scope["path"]):
                 await app(scope, receive, send)
                 return
-        limits = self._limits
-        file: LocalFile | None = None
+        file: SourceFile | None = None
         body = None
         try:
             if method != "GET" or fields:
                 self._check_request(method, fields)
             changes = None if self._is_public else await self._admit(scope, path, urls, mount)
-            ready = None
-            if changes is None and method == "GET":
-                ready = self._at_hand((path, secure), fields)
-            if ready is not None:
-                answer, body = ready
+            known = self._known.get((path, secure))
+            if known is not None and self._is_current(known, method, fields, changes):
+                answer = known.not_modified
             else:
-                name = self._name(path)
-                file = now = self._root.open_nowait(name)
-                if file is None:
-                    file = await self._root.open(name)
-                answer = self._answer(file, path, method, fields, changes, secure=secure)
-                if answer.length <= limits.chunk_size:
-                    body = read_body_nowait(answer, file)
-                # Where another location's files may be below the root, each one is opened, and
-                # looked at where it lies.
-                if now and body and not self._root.is_guarded:
-                    self._hold((path, secure), answer, body, now.status)
+                name = self._name(path) if known is None else known.name
+                file = await self._open(name, _wanted(method, fields))
+                answer = self._answer(file.info, name, path, method, fields, changes, secure=secure)
+            if answer.length <= self._context.chunk_size:
+                body = read_body_nowait(answer, file)
         except Exception as error:
             if file is not None:
                 file.close()
@@ -245,8 +188,8 @@ class LocationHandler:
         # The ordinary hit, without a detour.
         if file is not None:
             file.close()
-        connection = response_writer(scope, receive, send, limits.send_timeout)
-        await connection.whole(answer.status, answer.headers, body)
+        writer = response_writer(scope, receive, send, self._context.send_timeout)
+        await writer.whole(answer.status, answer.headers, body)
 
     async def hand_over(
         self, candidates: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
@@ -261,12 +204,12 @@ class LocationHandler:
         changes = HeaderOverrides(
             x_accel.deliberate_type(headers), x_accel.value(headers, b"cache-control")
         )
-        file: LocalFile | None = None
+        file: SourceFile | None = None
         try:
             if fields:
                 self._check_request(method, fields)
-            path, file = await self._open_first(candidates)
-            answer = self._answer(file, path, method, fields, changes, secure=False)
+            path, name, file = await self._open_first(candidates, _wanted(method, fields))
+            answer = self._answer(file.info, name, path, method, fields, changes, secure=False)
             merged = x_accel.merged(headers, answer.headers, answer.status)
             answer = answer._replace(headers=merged)
         except Exception as error:
@@ -287,17 +230,24 @@ class LocationHandler:
             answer = self._for_origin(answer, fields)
         await self._send(answer, file, scope, receive, send, secure=False)
 
-    async def _open_first(self, candidates: list[str]) -> tuple[str, LocalFile]:
+    async def _open(self, name: bytes, wanted: Wanted) -> SourceFile:
+        file = self._source.open_nowait(name, wanted)
+        return file if file is not None else await self._source.open(name, wanted)
+
+    async def _open_first(
+        self, candidates: list[str], wanted: Wanted
+    ) -> tuple[str, bytes, SourceFile]:
         for path in candidates[:-1]:
             try:
-                return path, await self._root.open(self._name(path))
-            except (FileMissingError, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in _NO_FILE:
-                    raise
-        name = self._name(candidates[-1])
-        return candidates[-1], self._root.open_nowait(name) or await self._root.open(name)
+                name = self._name(path)
+                return path, name, await self._open(name, wanted)
+            except FileMissingError:
+                pass
+        path = candidates[-1]
+        name = self._name(path)
+        return path, name, await self._open(name, wanted)
 
-    def _of_any(self, *, secure: bool) -> Headers:
+    def _common_headers(self, *, secure: bool) -> Headers:
         headers = [NOSNIFF]
         if self.location.access == "signed":
             # A link is a key: no other site is to learn it.
@@ -386,47 +336,26 @@ class LocationHandler:
             _DOTFILES,
         )
 
-    def _at_hand(self, key: _Key, fields: Mapping[bytes, bytes]) -> tuple[Response, bytes] | None:
-        """The answer to a GET and its body, remembered, if the file is still the same."""
-        if not fields:
-            held = self._held.get(key)
-            if held is None or time.monotonic() > held.until:
-                return None
-            known = held.known
-            ready = known.whole, held.content
-        else:
-            remembered = self._remembered.get(key)
-            if remembered is None or not _is_unchanged(remembered, fields):
-                return None
-            known = remembered
-            ready = known.not_modified, b""
-        status = self._root.stat_nowait(known.name)
-        return ready if status is not None and _identity(status) == known.identity else None
-
-    def _hold(self, key: _Key, answer: Response, body: bytes, status: os.stat_result) -> None:
-        """Remember the content of a file that is remembered.
-
-        Only what was opened on the loop: on a server's file system a ``stat`` may be an old one.
-        """
-        known = self._remembered.get(key)
-        if known is None or known.whole is not answer or len(body) > _HELD:
-            return
-        if not is_settled(status.st_ctime_ns, time.time()):
-            return
-        self._let_go(key)
-        self._held[key] = _Held(known, body, time.monotonic() + _HELD_FOR)
-        self._held_bytes += len(body)
-        while self._held_bytes > _HELD:
-            self._let_go(next(iter(self._held)))
-
-    def _let_go(self, key: _Key) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            self._held_bytes -= len(held.content)
+    def _is_current(
+        self,
+        known: _KnownFile,
+        method: str,
+        fields: Mapping[bytes, bytes],
+        changes: HeaderOverrides | None,
+    ) -> bool:
+        """Has the client the file as it is now, and does it ask for nothing else?"""
+        return (
+            method == "GET"
+            and changes is None
+            and fields.get(b"if-none-match") == known.representation.etag
+            and fields.keys() <= _REVALIDATION
+            and self._source.version_nowait(known.name) == known.version
+        )
 
     def _answer(
         self,
-        file: LocalFile,
+        info: FileInfo,
+        name: bytes,
         path: str,
         method: str,
         fields: Mapping[bytes, bytes],
@@ -434,69 +363,44 @@ class LocationHandler:
         *,
         secure: bool,
     ) -> Response:
-        known = self._describe(file, path, secure=secure)
+        known = self._describe(info, name, path, secure=secure)
+        if changes is None and method == "GET" and not fields:
+            return known.full
         current = known.representation
-        if changes is None and method == "GET":
-            if not fields:
-                return known.whole
-            if _is_unchanged(known, fields):
-                return known.not_modified
-            if fields.keys() == _RANGE:
-                return self._part(known, fields)
         if changes is not None:
             type_ = changes.content_type or current.content_type
             current = dataclasses.replace(
                 current,
                 content_type=type_,
                 cache_control=changes.cache_control or current.cache_control,
-                extra=override(self._extra(type_, path, secure=secure), changes.headers),
+                extra=override(self._extra(info, type_, path, secure=secure), changes.headers),
             )
         return response.respond(method, fields, current, _boundary)
 
-    def _part(self, known: _Known, fields: Mapping[bytes, bytes]) -> Response:
-        asked = fields[b"range"]
-        answer = known.parts.get(asked)
-        if answer is None:
-            answer = response.respond("GET", fields, known.representation, _boundary)
-            # Not the multipart ones, each with a boundary that nobody knows before.
-            if answer.status == 206 and len(answer.body) == 1 and len(asked) < 64:
-                answer = _kept(answer)
-                if len(known.parts) >= _PARTS:
-                    del known.parts[next(iter(known.parts))]
-                known.parts[asked] = answer
-        return answer
-
-    def _describe(self, file: LocalFile, path: str, *, secure: bool) -> _Known:
-        """What there is to say of an open file.
-
-        Remembered by name, and believed only while it is the same file by this request's own
-        ``fstat``.
-        """
-        status = file.status
-        identity = _identity(status)
-        known = self._remembered.get((path, secure))
-        if known is not None and known.identity == identity:
+    def _describe(self, info: FileInfo, name: bytes, path: str, *, secure: bool) -> _KnownFile:
+        """What there is to say of a file: remembered for as long as the version is the same."""
+        known = self._known.get((path, secure))
+        if known is not None and known.version == info.version:
             return known
         type_ = content_type(path, self.location.content_types).encode("latin-1")
         current = describe(
-            status,
+            info,
             time.time(),
             content_type=type_,
             cache_control=self.location.cache_control_for(path).encode("latin-1"),
-            extra=self._extra(type_, path, secure=secure),
+            extra=self._extra(info, type_, path, secure=secure),
         )
-        whole, not_modified = response.whole(current), response.not_modified(current)
-        name = self._name(path)
+        full, not_modified = response.whole(current), response.not_modified(current)
         if not current.lasting or self.location.varies:
-            return _Known(name, identity, current, whole, not_modified, {})
-        known = _Known(name, identity, current, _kept(whole), _kept(not_modified), {})
-        if len(self._remembered) >= _REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        self._remembered[path, secure] = known
+            return _KnownFile(name, info.version, current, full, not_modified)
+        known = _KnownFile(name, info.version, current, _kept(full), _kept(not_modified))
+        if len(self._known) >= _MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._known[path, secure] = known
         return known
 
-    def _extra(self, type_: bytes, path: str, *, secure: bool) -> Headers:
-        headers = [*self._any[secure]]
+    def _extra(self, info: FileInfo, type_: bytes, path: str, *, secure: bool) -> Headers:
+        headers = [*self._common[secure], *info.headers]
         if self.location.sandbox and not runs_no_script(type_.decode("latin-1")):
             headers.append((b"content-security-policy", SANDBOX))
         return override(headers, self.location.headers_for(path))
@@ -510,26 +414,14 @@ class LocationHandler:
         """Status and headers that say what went wrong; the log says the rest."""
         if isinstance(error, HTTPError):
             return error.status, error.headers
-        if isinstance(error, FileMissingError):
-            if is_traversal(scope["path"]):
-                _log_refused(scope, "the path climbs")
-            return 404, []
-        if isinstance(error, OSError):
-            if error.errno in _NO_FILE:
-                if error.errno == errno.EXDEV:
-                    _log_refused(scope, "a link leads out of the folder")
-                return 404, []
-            if isinstance(error, PermissionError):
-                return 403, []
-        if isinstance(error, DiskTimeoutError):
-            if error.is_news:
+        if isinstance(error, SourceError):
+            status = _STATUS.get(type(error), 500)
+            if isinstance(error, FileMissingError):
+                if reason := error.reason or (is_traversal(scope["path"]) and "the path climbs"):
+                    _log_refused(scope, reason)
+            elif status >= 500 and error.is_news:
                 logger.error("%r can't be read: %s", scope["path"], error)
-            return 503, [(b"retry-after", b"1")]
-        if isinstance(error, OSError | TruncatedFileError):
-            logger.error("%r can't be read: %s", scope["path"], error)
-            if isinstance(error, OSError) and error.errno in _LATER:
-                return 503, [(b"retry-after", b"1")]
-            return 500, []
+            return status, [(b"retry-after", b"1")] if status == 503 else []
         if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
             # asgiref got none in which to ask the predicate.
             logger.error("%r: access can't be asked: %s", scope["path"], error)
@@ -539,31 +431,38 @@ class LocationHandler:
         return 500, []
 
     def _error(self, status: int, method: str, headers: Headers, *, secure: bool) -> Response:
-        return response.error(status, [*self._any[secure], *headers], method)
+        return response.error(status, [*self._common[secure], *headers], method)
 
     async def _send(
         self,
         answer: Response,
-        file: LocalFile | None,
+        file: SourceFile | None,
         scope: Scope,
         receive: Receive,
         send: Send,
         *,
         secure: bool,
     ) -> None:
-        connection = response_writer(scope, receive, send, self._limits.send_timeout)
-        path, chunk_size = scope["path"], self._limits.chunk_size
+        connection = response_writer(scope, receive, send, self._context.send_timeout)
+        path, chunk_size = scope["path"], self._context.chunk_size
         try:
             await send_response(connection, answer, file, path, chunk_size)
-        except (TruncatedFileError, DiskTimeoutError, OSError) as error:
+        except SourceError as error:
             status, headers = self._failed(error, scope)
             answer = self._error(status, scope["method"], headers, secure=secure)
             await send_response(connection, answer, None, path, chunk_size)
 
 
-def _is_unchanged(known: _Known, fields: Mapping[bytes, bytes]) -> bool:
-    """Has the client the file as it is, and asks for nothing else?"""
-    return fields.get(b"if-none-match") == known.representation.etag and fields.keys() <= _AGAIN
+def _wanted(method: str, fields: Mapping[bytes, bytes]) -> Wanted:
+    """What the source is told to fetch at once."""
+    if method != "GET":
+        return NOTHING
+    if not fields:
+        return WHOLE
+    asked = fields.keys() & CONDITIONAL
+    if asked == _RANGE and (one := ranges.single(fields[b"range"])):
+        return Wanted(*one)
+    return NOTHING if asked else WHOLE
 
 
 def _kept(answer: Response) -> Response:

@@ -5,6 +5,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 from weakref import WeakSet
 
@@ -19,7 +20,11 @@ from .location import Location, django_setting
 from .security import Security
 from .servers import daphne
 from .servers.send import response_writer, send_response
+from .sources.base import Source
 from .sources.guard import ExcludedFolder, Place
+from .sources.local import LocalSource
+from .sources.memory_cache import MemoryCache
+from .sources.workers import Workers
 from .types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
@@ -66,13 +71,12 @@ class MediaMiddleware:
         _check_number("disk_timeout", disk_timeout, int, float)
         _check_number("send_timeout", send_timeout, int, float)
         self.app = app
-        self._limits = HandlerContext(
+        self._context = HandlerContext(
             chunk_size=chunk_size,
             send_timeout=float(send_timeout),
-            threads=threads,
-            disk_timeout=float(disk_timeout),
             security=Security.from_settings(),
         )
+        self._workers = partial(Workers, threads, timeout=float(disk_timeout))
         self._served = self._arrange(locations or (Location.media(),))
         internal = [served for served in self._served if served.is_internal]
         # Where X-Sendfile may point to, the deepest first.
@@ -95,7 +99,7 @@ class MediaMiddleware:
                     f"{other.root!r} and {location.root!r}. Give one of them another url."
                 )
         longest_first = sorted(by_prefix.values(), key=lambda location: -len(location.prefix))
-        places = {
+        self._places = {
             location.prefix: Place(location.folder)
             for location in longest_first
             if not location.is_public
@@ -103,12 +107,20 @@ class MediaMiddleware:
         return [
             LocationHandler(
                 location,
-                self._limits,
-                places.get(location.prefix),
-                _excluded(location, longest_first, places),
+                self._context,
+                self._source(location, _excluded(location, longest_first, self._places)),
             )
             for location in longest_first
         ]
+
+    def _source(self, location: Location, excluded: Sequence[ExcludedFolder]) -> Source:
+        folder = LocalSource(
+            location.folder,
+            self._workers(folder=location.folder),
+            follow_symlinks=location.follow_symlinks,
+            excluded=excluded,
+        )
+        return MemoryCache(folder, max_file=self._context.chunk_size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -178,8 +190,8 @@ class MediaMiddleware:
                 handover.target.raw,
             )
             answer = response.error(500, [NOSNIFF], scope["method"])
-            connection = response_writer(scope, receive, send, self._limits.send_timeout)
-            await send_response(connection, answer, None, scope["path"], self._limits.chunk_size)
+            connection = response_writer(scope, receive, send, self._context.send_timeout)
+            await send_response(connection, answer, None, scope["path"], self._context.chunk_size)
             return
         served, candidates = found
         await served.hand_over(candidates, handover.headers, scope, receive, send)
@@ -197,9 +209,9 @@ class MediaMiddleware:
         # Links resolved, as the root lies now. The likeliest first: each is asked for.
         for served in sorted(
             self._internal,
-            key=lambda served: not (served.place and _rests(target, served.place.known.path)),
+            key=lambda served: not _rests(target, self._places[served.prefix].known.path),
         ):
-            where = served.place and await served.place.told()
+            where = await self._places[served.prefix].told()
             if where and (rests := _rests(target, where.path)):
                 return served, rests
         return None

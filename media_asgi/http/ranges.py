@@ -78,6 +78,21 @@ def parse(value: bytes, size: int) -> list[ByteRange] | None:
     return _joined(spans) if len(spans) > 1 else spans
 
 
+def single(value: bytes) -> tuple[int | None, int | None] | None:
+    """The one range that a ``Range`` field names: start and stop, ``None`` where it is open.
+
+    Of a suffix, ``stop`` is how many bytes. ``None`` for several ranges and for anything else.
+    """
+    unit, _, spec = value.partition(b"=")
+    match = _SPEC.fullmatch(spec.strip(_OWS))
+    if match is None or unit.lower() != b"bytes":
+        return None
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        return None, _int(suffix)
+    return _int(first), _int(last) + 1 if last else None
+
+
 def _longer(first: bytes, last: bytes) -> bool:
     """Is ``first`` the greater number, however many digits they have?"""
     first, last = first.lstrip(b"0"), last.lstrip(b"0")

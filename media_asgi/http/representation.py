@@ -4,9 +4,7 @@ What is known of an opened file: type, validators, and the headers that describe
 Pure: the file's ``stat`` and the time are arguments.
 """
 
-import hashlib
 import mimetypes
-import os
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -174,9 +172,6 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 # leaves no trace. Two seconds is FAT's tick, the coarsest in use; ext4's is some milliseconds.
 _YOUNG = 2.0
 
-# Nix and builders of reproducible images set each file to second 0 or 1, whatever is in it.
-_SET_BY_BUILDERS = 2_000_000_000
-
 
 class FileInfo(NamedTuple):
     """What a source knows of a file."""
@@ -283,34 +278,35 @@ def is_settled(stamp: int, now: float) -> bool:
 
 
 def describe(
-    status: os.stat_result,
+    info: FileInfo,
     now: float,
     *,
     content_type: bytes = DEFAULT_TYPE.encode(),
     cache_control: bytes = b"no-cache",
     extra: Headers | None = None,
 ) -> Representation:
-    """The representation of a file with this ``stat`` at ``now`` (seconds since the epoch)."""
-    stamp = status.st_mtime_ns
-    etag = b'"%x-%x"' % (stamp, status.st_size)
-    seconds = stamp // 1_000_000_000
-    modified: int | None = max(min(seconds, int(now)), 0)
-    if 0 <= stamp < _SET_BY_BUILDERS:
-        modified, stamp = None, status.st_ctime_ns
-        # Hashed, since an inode's number is nobody's business.
-        source = b"%d %d %d" % (stamp, status.st_ino, status.st_size)
-        etag = b'"%s"' % hashlib.sha256(source).hexdigest()[:32].encode()
+    """The representation of a file at ``now`` (seconds since the epoch)."""
+    modified, dated = None, False
+    if info.modified is not None:
+        seconds = info.modified // 1_000_000_000
+        modified = max(min(seconds, int(now)), 0)
+        dated = modified == seconds and is_settled(info.modified, now)
+    if info.etag is None:
+        assert info.modified is not None
+        stamp, etag = info.modified, b'"%x-%x"' % (info.modified, info.size)
+    else:
+        stamp, etag = info.changed, info.etag
     settled = is_settled(stamp, now)
     # A stamp ahead of the clock is young once the clock has come to it.
     lasting = settled and stamp <= now * 1e9
     return Representation(
-        size=status.st_size,
+        size=info.size,
         content_type=content_type,
         etag=etag,
         modified=modified,
         last_modified=b"" if modified is None else http_date(modified).encode("ascii"),
         settled=settled,
-        dated=lasting and modified == seconds,
+        dated=lasting and dated,
         lasting=lasting,
         cache_control=cache_control,
         extra=extra if extra is not None else [],

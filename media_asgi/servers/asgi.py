@@ -10,8 +10,7 @@ import asyncio
 import logging
 from types import MethodType
 
-from ..http.ranges import ByteRange
-from ..sources.local_file import LocalFile
+from ..sources.base import FileRegion
 from ..types import Headers, Message, Receive, Scope, Send
 from . import pathsend, stalled
 
@@ -104,13 +103,14 @@ class ResponseWriter:
         holds_many = "http.response.pathsend" in (self.scope.get("extensions") or ())
         return min(size, WRITE_BUFFER_LIMIT // 4 if holds_many else WRITE_BUFFER_LIMIT)
 
-    async def write_file(self, file: LocalFile, span: ByteRange, *, whole: bool) -> int:
-        """Send what can go out without a copy through Python, and say how many bytes that was.
+    async def send_region(self, region: FileRegion) -> int:
+        """Send bytes of a file without a copy through Python, and return how many that were.
 
-        ``whole``: this span is the whole file, and all of the body. What is sent by name also ends
-        the response.
+        What is sent by name also ends the response. That is the whole file, which no part of a
+        multipart body is.
         """
         extensions = self.scope.get("extensions") or {}
+        count = region.stop - region.start
         if _breaks_zero_copy(self.send):
             return 0
         if "http.response.zerocopysend" in extensions:
@@ -118,19 +118,21 @@ class ResponseWriter:
             await self._deliver(
                 {
                     "type": "http.response.zerocopysend",
-                    "file": file,
-                    "offset": span.start,
-                    "count": len(span),
+                    "file": region,
+                    "offset": region.start,
+                    "count": count,
                     "more_body": True,
                 },
                 None,
             )
-        elif whole and "http.response.pathsend" in extensions and (path := pathsend.lend(file.fd)):
+            return count
+        if region.is_whole_file and "http.response.pathsend" in extensions:
+            if (path := pathsend.lend(region.fileno())) is None:
+                return 0
             await self._deliver({"type": "http.response.pathsend", "path": path}, None)
             self._ended = True
-        else:
-            return 0
-        return len(span)
+            return count
+        return 0
 
     async def end(self) -> None:
         """The end of a response whose every byte was written."""

@@ -38,12 +38,9 @@ from typing import Any
 
 from django.utils.http import http_date
 
-from ..http.ranges import ByteRange
 from ..http.representation import KeptHeaders
-from ..sources.base import TruncatedFileError
+from ..sources.base import FileRegion, TruncatedFileError
 from ..sources.descriptor import Descriptor
-from ..sources.local_file import LocalFile
-from ..sources.workers import in_worker
 from ..types import Headers, Receive, Scope, Send
 from .asgi import (
     MAX_KERNEL_BUFFER,
@@ -233,8 +230,10 @@ class DaphneResponseWriter(ResponseWriter):
             return size
         return min(size, WRITE_BUFFER_LIMIT)
 
-    async def write_file(self, file: LocalFile, span: ByteRange, *, whole: bool) -> int:
-        if not self._plain or len(span) < SENDFILE_FROM or not hasattr(os, "sendfile"):
+    async def send_region(self, region: FileRegion) -> int:
+        if not self._plain or region.stop - region.start < SENDFILE_FROM:
+            return 0
+        if not hasattr(os, "sendfile"):
             return 0
         # With no data this writes the head, if that is still to come. Only when it has left
         # Twisted's buffer, behind the answers to earlier pipelined requests, may the file follow.
@@ -245,7 +244,7 @@ class DaphneResponseWriter(ResponseWriter):
                 self._peer = Descriptor(os.dup(self._transport.getHandle().fileno()))
             except OSError:  # no descriptor left
                 return 0
-        return await self._sendfile(file, span, self._peer)
+        return await self._sendfile(region, self._peer)
 
     async def end(self) -> None:
         await self._drain()
@@ -508,25 +507,14 @@ class DaphneResponseWriter(ResponseWriter):
         except (AttributeError, OSError):
             return queued
 
-    async def _sendfile(self, file: LocalFile, span: ByteRange, peer: Descriptor) -> int:
-        offset, stop = span
-        while offset < stop:
+    async def _sendfile(self, region: FileRegion, peer: Descriptor) -> int:
+        offset = region.start
+        while offset < region.stop:
             if self._lost:
                 raise ClientDisconnected
-            count = min(stop - offset, _SENDFILE_COUNT)
+            count = min(region.stop - offset, _SENDFILE_COUNT)
             try:
-                if file.is_warm(offset, count):
-                    sent = os.sendfile(peer.fd, file.fd, offset, count)
-                else:
-                    sent = await in_worker(
-                        file.workers,
-                        (peer, file.descriptor),
-                        _sendfile_cold,
-                        peer.fd,
-                        file.fd,
-                        offset,
-                        count,
-                    )
+                sent = await region.sendfile(peer, offset, count)
             except BlockingIOError:
                 await self._writable(peer.fd)
                 continue
@@ -541,7 +529,7 @@ class DaphneResponseWriter(ResponseWriter):
             self._request.sentLength += sent
             self._restart_clock()
             await asyncio.sleep(0)  # others get their turn
-        return offset - span.start
+        return offset - region.start
 
     async def _writable(self, fd: int) -> None:
         loop = asyncio.get_running_loop()
@@ -558,13 +546,6 @@ class DaphneResponseWriter(ResponseWriter):
             await self._until(lambda: is_writable, None)
         finally:
             loop.remove_writer(fd)
-
-
-def _sendfile_cold(peer: int, file: int, offset: int, count: int) -> int:
-    """In a worker, where it may wait for the disk; the socket itself does not block."""
-    with contextlib.suppress(OSError):
-        os.posix_fadvise(file, offset, 2 * count, os.POSIX_FADV_WILLNEED)
-    return os.sendfile(peer, file, offset, count)
 
 
 _date: tuple[int, tuple[bytes, bytes]] = (0, (b"date", b""))

@@ -7,22 +7,18 @@ One chunk of the file at a time: read, sent, and only then the next, whatever th
 import asyncio
 import logging
 import sys
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 from ..http.ranges import ByteRange
 from ..http.response import Response
-from ..sources.base import TruncatedFileError
-from ..sources.local_file import LocalFile
-from ..sources.workers import DiskTimeoutError
+from ..sources.base import SourceError, SourceFile
 from ..types import Receive, Scope, Send
 from . import daphne
 from .asgi import ClientDisconnected, ResponseWriter, TransportResponseWriter, lent_transport
 
 logger = logging.getLogger("media_asgi")
-
-# So many spans beyond the next are wanted soon, the kernel is told, where the disk is read at all.
-_AHEAD = 4
 
 
 def response_writer(
@@ -54,33 +50,32 @@ def _warn_if_wrapped(server: Any) -> None:
 
 
 async def send_response(
-    connection: ResponseWriter,
+    writer: ResponseWriter,
     response: Response,
-    file: LocalFile | None,
+    file: SourceFile | None,
     path: str,
     chunk_size: int,
 ) -> None:
-    """Send all of ``response``, whose spans are of ``file``, and close that on every way out.
+    """Send all of ``response``, whose ranges are of ``file``, and close that on every way out.
 
-    ``path`` is for the log. Raises ``OSError``, ``TruncatedFileError`` or ``DiskTimeoutError`` only
-    while nothing has been sent yet.
+    ``path`` is for the log. Raises ``SourceError`` only while nothing has been sent yet.
     """
     try:
         if response.length > chunk_size:
             assert file is not None
-            await _stream(connection, response, file, path, chunk_size)
+            await _stream(writer, response, file, path, chunk_size)
             return
         if (body := read_body_nowait(response, file)) is None:
             assert file is not None
-            body = await _gather(response, file)
+            body = await _read_body(response, file)
     finally:
         if file is not None:
             file.close()
-    await connection.whole(response.status, response.headers, body)
+    await writer.whole(response.status, response.headers, body)
 
 
-def read_body_nowait(response: Response, file: LocalFile | None) -> bytes | None:
-    """The body, if it is one piece, and no disk is needed for it."""
+def read_body_nowait(response: Response, file: SourceFile | None) -> bytes | None:
+    """The body, if it is one piece, and the file gives it without waiting."""
     length = response.length
     if not length:
         return b""
@@ -94,75 +89,51 @@ def read_body_nowait(response: Response, file: LocalFile | None) -> bytes | None
     return data if data is not None and len(data) == length else None
 
 
-async def _gather(response: Response, file: LocalFile) -> bytes:
-    gathered = []
+async def _read_body(response: Response, file: SourceFile) -> bytes:
+    pieces = []
     for part in response.body:
-        if not isinstance(part, ByteRange):
-            gathered.append(part)
-            continue
-        offset, stop = part
-        while offset < stop:
-            data = file.read_nowait(offset, stop - offset)
-            if data is None:
-                data = await file.read(offset, stop - offset)
-            if not data:
-                raise TruncatedFileError(offset)
-            gathered.append(data)
-            offset += len(data)
-    return b"".join(gathered)
+        if isinstance(part, ByteRange):
+            async with aclosing(file.stream(*part, lambda: response.length)) as chunks:
+                pieces += [chunk async for chunk in chunks]
+        else:
+            pieces.append(part)
+    return b"".join(pieces)
 
 
 async def _stream(
-    connection: ResponseWriter, response: Response, file: LocalFile, path: str, chunk_size: int
+    writer: ResponseWriter, response: Response, file: SourceFile, path: str, chunk_size: int
 ) -> None:
     try:
-        await connection.begin(response.status, response.headers)
+        await writer.begin(response.status, response.headers)
         for part in response.body:
             if isinstance(part, ByteRange):
-                whole = len(part) == response.length == file.status.st_size
-                sent = await connection.write_file(file, part, whole=whole)
-                await _write(connection, file, ByteRange(part.start + sent, part.stop), chunk_size)
+                await _send_range(writer, file, part, chunk_size)
             else:
-                await connection.write(part)
-        await connection.end()
+                await writer.write(part)
+        await writer.end()
     except ClientDisconnected as gone:
-        await connection.give_up(gone)
-    except (TruncatedFileError, DiskTimeoutError, OSError) as error:
+        await writer.give_up(gone)
+    except SourceError as error:
         # After the start nothing can be said any more: the client sees that bytes are missing.
-        if not isinstance(error, DiskTimeoutError) or error.is_news:
+        if error.is_news:
             logger.error("%r cut off: %s", path, error)
-        await connection.abort()
+        await writer.abort()
     except BaseException:
-        await connection.abort()
+        await writer.abort()
         raise
     finally:
-        connection.close()
+        writer.close()
 
 
-async def _write(connection: ResponseWriter, file: LocalFile, span: ByteRange, size: int) -> None:
-    """The bytes of ``span``, ``size`` of them at a time.
-
-    Where the disk is slower than the client, the next are read while these are sent.
-    """
-    coming: asyncio.Future[bytes] | None = None
-    offset, stop = span
-    try:
-        while offset < stop:
-            count = min(connection.chunk_size(size), stop - offset)
-            data = None
-            if coming is not None:
-                data, coming = await coming, None
-            elif (data := file.read_nowait(offset, count)) is None:
-                data = await file.read(offset, count, _AHEAD * size)
-                after = offset + len(data)
-                if data and after < stop:
-                    coming = file.read(after, min(count, stop - after), _AHEAD * size)
-            if not data:
-                raise TruncatedFileError(offset)
-            await connection.write(data)
-            offset += len(data)
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror} at byte {offset}") from error
-    finally:
-        if coming is not None:
-            coming.cancel()
+async def _send_range(
+    writer: ResponseWriter, file: SourceFile, part: ByteRange, chunk_size: int
+) -> None:
+    start, stop = part
+    region = file.region(start, stop)
+    if region is not None:
+        start += await writer.send_region(region)
+    if start < stop:
+        next_size = partial(writer.chunk_size, chunk_size)
+        async with aclosing(file.stream(start, stop, next_size)) as chunks:
+            async for chunk in chunks:
+                await writer.write(chunk)

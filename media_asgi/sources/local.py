@@ -20,12 +20,19 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from concurrent.futures import Future
 
-from .base import FileMissingError
+from .base import (
+    FileForbiddenError,
+    FileMissingError,
+    FileReadError,
+    SourceBusyError,
+    SourceError,
+    Wanted,
+)
 from .guard import ExcludedFolder, ExcludedFolders, identity_of
-from .local_file import DistantFile, LocalFile
+from .local_file import LATER, DistantFile, LocalFile, file_version
 from .openat2 import (
     AT_FDCWD,
     FLAGS,
@@ -51,6 +58,26 @@ _IDLE = 1.0
 # How often a worker asks again where the kernel says EAGAIN without RESOLVE_CACHED (a rename raced
 # a ".." in a link, or a lease is being broken), and how long it waits in between. Seconds.
 _RETRIES, _RETRY_PAUSE = 20, 0.01
+
+
+# Errors of open(2) that say that there is no such file to be served: not there, below a file, a
+# link that climbs, loops or dangles, a name that is too long or that this file system can't have,
+# a socket, a device without a driver.
+_NO_FILE = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EXDEV,
+        errno.ENAMETOOLONG,
+        errno.EILSEQ,
+        errno.EINVAL,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.EOPNOTSUPP,  # a socket, on macOS
+    }
+)
 
 
 class _Folder:
@@ -92,38 +119,31 @@ class LocalSource:
         self._folder: _Folder | None = None
         self._watching: asyncio.AbstractEventLoop | None = None
 
-    def open_nowait(self, name: bytes) -> LocalFile | None:
-        """The file, or ``None`` where the disk must be asked: then ``open`` does.
-
-        Raises as ``open`` does.
-        """
-        folder = self._folder_now()
-        if folder is None:
-            return None
-        try:
-            fd = KERNEL.open_cached(folder.fd, name, TO_READ)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EXDEV):
-                return None
-            raise
-        return LocalFile(fd, _checked(fd, folder.guard), self._workers)
-
-    def stat_nowait(self, name: bytes) -> os.stat_result | None:
-        """The ``stat`` of the file, or ``None`` where the disk must be asked: then ``open`` does.
-
-        Takes less than to open it. Whether it is to be served, or may be read, is not looked at.
-        """
+    def version_nowait(self, name: bytes) -> Hashable | None:
+        """The version, without opening the file for reading, which takes longer."""
         folder = self._folder_now()
         if folder is None or folder.guard is not None:
             return None
         try:
             fd = KERNEL.open_cached(folder.fd, name, TO_LOOK_AT)
-        except OSError:  # open says the same
+            try:
+                return file_version(os.fstat(fd))
+            finally:
+                os.close(fd)
+        except OSError:  # open says what is wrong
+            return None
+
+    def open_nowait(self, name: bytes, wanted: Wanted) -> LocalFile | None:
+        folder = self._folder_now()
+        if folder is None:
             return None
         try:
-            return os.fstat(fd)
-        finally:
-            os.close(fd)
+            fd = KERNEL.open_cached(folder.fd, name, TO_READ)
+            return LocalFile(fd, _checked(fd, folder.guard), self._workers)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EXDEV):
+                return None
+            raise source_error(error) from error
 
     def _folder_now(self) -> _Folder | None:
         folder = self._folder
@@ -147,20 +167,21 @@ class LocalSource:
         folder.since = time.monotonic()
         return folder.identity == (status.st_dev, status.st_ino)
 
-    @property
-    def is_guarded(self) -> bool:
-        """Is each file looked at when it is opened, as far as the root is known?"""
-        return self._folder is None or self._folder.guard is not None
-
-    async def open(self, name: bytes) -> LocalFile:
+    async def open(self, name: bytes, wanted: Wanted) -> LocalFile:
         """The file, opened in a worker.
 
-        Raises ``FileMissingError`` if the name is not of a regular file, or of one of another
-        location, ``DiskTimeoutError``, and otherwise the ``OSError`` of whatever failed.
+        ``FileMissingError`` if it belongs to another location. ``SourceBusyError`` if the disk
+        doesn't answer.
         """
+        try:
+            return await self._open_in_worker(name, wanted)
+        except OSError as error:
+            raise source_error(error) from error
+
+    async def _open_in_worker(self, name: bytes, wanted: Wanted) -> LocalFile:
         if self._excluded and await self._asked_again():
             # A disk that hangs stops no file that it isn't needed for.
-            found = self.open_nowait(name)
+            found = self.open_nowait(name, wanted)
             if found is not None:
                 return found
         limit = asyncio.timeout(self._workers.timeout)
@@ -293,6 +314,19 @@ class LocalSource:
     @property
     def _allowed(self) -> Collection[str | os.PathLike[str]]:
         return () if isinstance(self._follow_symlinks, bool) else self._follow_symlinks
+
+
+def source_error(error: OSError) -> SourceError:
+    """What an error of open(2) says of a file."""
+    if error.errno in _NO_FILE:
+        return FileMissingError(
+            "a link leads out of the folder" if error.errno == errno.EXDEV else ""
+        )
+    if isinstance(error, PermissionError):
+        return FileForbiddenError(str(error))
+    if error.errno in LATER:
+        return SourceBusyError(str(error))
+    return FileReadError(str(error))
 
 
 def _open_beneath(folder: int, name: bytes) -> int:

@@ -5,17 +5,23 @@ An open file of this machine: read on the loop what the page cache holds, and al
 import asyncio
 import contextlib
 import errno
+import hashlib
+import operator
 import os
 import threading
+from collections.abc import AsyncGenerator, Callable
 
+from ..http.representation import FileInfo
+from .base import FileReadError, SourceBusyError, SourceError, TruncatedFileError
 from .descriptor import Descriptor, close
-from .openat2 import (
-    KERNEL,
-)
+from .openat2 import KERNEL
 from .workers import Workers, in_worker
 
 # preadv2's answers that mean "never here" rather than "not now".
 _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM})
+
+# No descriptor, memory or thread left, or a name that could not be resolved for all the renames.
+LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -26,6 +32,12 @@ _refusing_nowait: set[int] = set()  # the file systems (st_dev) that do
 _scratch = threading.local()
 
 _SMALL = 16 * 1024
+
+# So many bytes after a chunk are wanted soon, the kernel is told if the disk is read.
+_READ_AHEAD = 1024 * 1024
+
+# Nix and builders of reproducible images set the time of each file to second 0 or 1.
+_SET_BY_BUILDERS = 2_000_000_000
 
 
 def _scratch_buffer(count: int) -> memoryview:
@@ -42,12 +54,13 @@ def _scratch_buffer(count: int) -> memoryview:
 class LocalFile:
     """An open regular file."""
 
-    __slots__ = ("_descriptor", "fd", "status", "workers")
+    __slots__ = ("_descriptor", "_device", "fd", "info", "workers")
 
-    def __init__(self, fd: int, status: os.stat_result, workers: Workers) -> None:
+    def __init__(self, fd: int, stat_result: os.stat_result, workers: Workers) -> None:
         self.fd = fd
-        self.status = status
+        self.info = file_info(stat_result)
         self.workers = workers
+        self._device = stat_result.st_dev
         self._descriptor: Descriptor | None = None
 
     @property
@@ -63,46 +76,69 @@ class LocalFile:
         else:
             self._descriptor.close()
 
-    def read_nowait(self, offset: int, count: int) -> bytes | None:
-        """Up to ``count`` bytes that the page cache holds, ``None`` where the disk must be asked.
-
-        A short answer is normal (the rest isn't cached); ``b""`` is the end of the file.
-        """
-        if not _RWF_NOWAIT or self.status.st_dev in _refusing_nowait:
+    def read_nowait(self, start: int, size: int) -> bytes | None:
+        """Up to ``size`` bytes, or ``None`` if the page cache has not got the first of them."""
+        if not _RWF_NOWAIT or self._device in _refusing_nowait:
             return None
         buffer: bytearray | memoryview = (
-            bytearray(count) if count <= _SMALL else _scratch_buffer(count)
+            bytearray(size) if size <= _SMALL else _scratch_buffer(size)
         )
         try:
-            got = os.preadv(self.fd, (buffer,), offset, _RWF_NOWAIT)
+            got = os.preadv(self.fd, (buffer,), start, _RWF_NOWAIT)
         except BlockingIOError:
             return None
         except OSError as error:
             if error.errno not in _NO_NOWAIT:
-                raise
-            _refusing_nowait.add(self.status.st_dev)
+                raise _read_error(error, start) from error
+            _refusing_nowait.add(self._device)
             return None
-        return bytes(buffer if got == count else buffer[:got])
+        return bytes(buffer if got == size else buffer[:got])
 
-    def read(self, offset: int, count: int, ahead: int = 0) -> "asyncio.Future[bytes]":
-        """Up to ``count`` bytes from the disk, read in a worker; ``b""`` is the end of the file.
+    async def stream(
+        self, start: int, stop: int, chunk_size: Callable[[], int]
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes from ``start`` to ``stop``.
 
-        The kernel is told that the ``ahead`` bytes after them are wanted next.
+        If the disk is slower than the client, the next chunk is read while this one is sent.
         """
-        return in_worker(self.workers, (self.descriptor,), _read, self.fd, offset, count, ahead)
+        coming: asyncio.Future[bytes] | None = None
+        try:
+            while start < stop:
+                size = min(chunk_size(), stop - start)
+                if coming is not None:
+                    data, coming = await coming, None
+                elif (cached := self.read_nowait(start, size)) is not None:
+                    data = cached
+                else:
+                    data = await self._read(start, size)
+                    after = start + len(data)
+                    if data and after < stop:
+                        coming = self._read(after, min(size, stop - after))
+                if not data:
+                    raise TruncatedFileError(start)
+                yield data
+                start += len(data)
+        except OSError as error:
+            raise _read_error(error, start) from error
+        finally:
+            if coming is not None:
+                coming.cancel()
 
-    def fileno(self) -> int:
-        return self.fd
+    def _read(self, start: int, size: int) -> "asyncio.Future[bytes]":
+        return in_worker(self.workers, (self.descriptor,), _read, self.fd, start, size)
 
-    def is_warm(self, offset: int, count: int) -> bool:
+    def region(self, start: int, stop: int) -> "LocalRegion":
+        return LocalRegion(self, start, stop)
+
+    def is_cached(self, start: int, size: int) -> bool:
         """Does the page cache hold all of this, so that sendfile(2) will not wait for the disk?"""
         # cachestat counts a page that is still being read. Reads end in their order, near enough,
         # so that the last page is asked for by itself.
-        cached = KERNEL.cached_pages(self.fd, offset, count)
+        cached = KERNEL.cached_pages(self.fd, start, size)
         return (
             cached is not None
-            and cached >= (offset + count - 1) // _PAGE - offset // _PAGE + 1
-            and bool(self.read_nowait(offset + count - 1, 1))
+            and cached >= (start + size - 1) // _PAGE - start // _PAGE + 1
+            and bool(self.read_nowait(start + size - 1, 1))
         )
 
 
@@ -124,11 +160,63 @@ class DistantFile(LocalFile):
             self._descriptor.close()
 
 
-def _read(fd: int, offset: int, count: int, ahead: int) -> bytes:
-    if ahead and hasattr(os, "posix_fadvise"):
+class LocalRegion:
+    """Bytes of an open file, for zero copy: a ``FileRegion``."""
+
+    __slots__ = ("_file", "is_whole_file", "start", "stop")
+
+    def __init__(self, file: LocalFile, start: int, stop: int) -> None:
+        self._file = file
+        self.start = start
+        self.stop = stop
+        self.is_whole_file = stop - start == file.info.size
+
+    def fileno(self) -> int:
+        return self._file.fd
+
+    async def sendfile(self, peer: Descriptor, offset: int, count: int) -> int:
+        file = self._file
+        if file.is_cached(offset, count):
+            return os.sendfile(peer.fd, file.fd, offset, count)
+        descriptors = (peer, file.descriptor)
+        call = _sendfile_cold
+        return await in_worker(file.workers, descriptors, call, peer.fd, file.fd, offset, count)
+
+
+# The change time changes whatever else is set back.
+file_version: Callable[[os.stat_result], tuple[int, ...]] = operator.attrgetter(
+    "st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+
+
+def file_info(stat_result: os.stat_result) -> FileInfo:
+    """What a ``stat`` says of a file."""
+    version = _, inode, size, modified, changed = file_version(stat_result)
+    if 0 <= modified < _SET_BY_BUILDERS:
+        # Hashed, since an inode's number is nobody's business.
+        known = b"%d %d %d" % (changed, inode, size)
+        etag = b'"%s"' % hashlib.sha256(known).hexdigest()[:32].encode()
+        return FileInfo(size, None, version, changed, etag)
+    return FileInfo(size, modified, version, changed)
+
+
+def _read_error(error: OSError, offset: int) -> SourceError:
+    kind = SourceBusyError if error.errno in LATER else FileReadError
+    return kind(f"{error.strerror} at byte {offset}")
+
+
+def _read(fd: int, start: int, size: int) -> bytes:
+    if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):  # advice, which a file system may not take
-            os.posix_fadvise(fd, offset + count, ahead, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(fd, start + size, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
     if hasattr(os, "pread"):
-        return os.pread(fd, count, offset)
-    os.lseek(fd, offset, os.SEEK_SET)  # Windows; each descriptor has one reader at a time
-    return os.read(fd, count)
+        return os.pread(fd, size, start)
+    os.lseek(fd, start, os.SEEK_SET)  # Windows; each descriptor has one reader at a time
+    return os.read(fd, size)
+
+
+def _sendfile_cold(peer: int, file: int, offset: int, count: int) -> int:
+    """In a worker, where it may wait for the disk; the socket itself does not block."""
+    with contextlib.suppress(OSError):
+        os.posix_fadvise(file, offset, 2 * count, os.POSIX_FADV_WILLNEED)
+    return os.sendfile(peer, file, offset, count)

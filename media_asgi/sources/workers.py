@@ -19,21 +19,13 @@ from typing import Any, TypeVar
 
 import aiofiles.os
 
+from .base import SourceBusyError
 from .descriptor import Descriptor
 
 R = TypeVar("R")
 
 # A disk that hangs is one line in the log in so long. Seconds.
 _NEWS = 60.0
-
-
-class DiskTimeoutError(Exception):
-    """The disk has not answered in time."""
-
-    def __init__(self, folder: str, seconds: float, *, is_news: bool) -> None:
-        super().__init__(f"the disk of {folder} has not answered for {seconds:g} s")
-        self.is_news = is_news
-        """Is it to be logged? Else that was done within the last minute."""
 
 
 class _Pool:
@@ -140,13 +132,14 @@ class Workers(Executor):
     def __del__(self) -> None:
         self._pool.end()
 
-    def hung(self) -> DiskTimeoutError:
+    def hung(self) -> SourceBusyError:
         """What to raise when the time is over."""
         now = time.monotonic()
         is_news = self._told is None or now - self._told >= _NEWS
         if is_news:
             self._told = now
-        return DiskTimeoutError(self._folder, self.timeout, is_news=is_news)
+        text = f"the disk of {self._folder} has not answered for {self.timeout:g} s"
+        return SourceBusyError(text, is_news=is_news)
 
 
 class _Holding(Executor):
@@ -181,7 +174,7 @@ def in_worker(
     """``call`` in a worker thread, in one hop, with these descriptors held open until it has ended.
 
     Whoever waits may be cancelled: the call is dropped, or ends by itself where it has begun.
-    Raises ``DiskTimeoutError`` where it takes too long.
+    Raises ``SourceBusyError`` if it takes too long.
     """
     holding = _Holding(workers, descriptors)
     # The task that submits the call takes its first step later: until then it is held from here.

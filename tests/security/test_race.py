@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from media_asgi.sources import openat2
-from media_asgi.sources.base import FileMissingError
+from media_asgi.sources.base import WHOLE, FileMissingError, SourceError
 from media_asgi.sources.local import LocalSource
 from media_asgi.sources.workers import Workers
 
@@ -124,8 +124,8 @@ async def _open_all(root: LocalSource, enough: Callable[[int], bool]) -> Counter
             return seen
         encoded = name.encode()
         try:
-            file = root.open_nowait(encoded) or await root.open(encoded)
-        except (FileMissingError, OSError) as error:
+            file = root.open_nowait(encoded, WHOLE) or await root.open(encoded, WHOLE)
+        except SourceError as error:
             seen[type(error).__name__] += 1
             continue
         try:
@@ -203,10 +203,8 @@ def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
             if resolver == "any link" and name in ("to-environ", "to-root/etc/passwd"):
                 continue  # regular files, and asked for
             async with asyncio.timeout(60):
-                with pytest.raises((FileMissingError, OSError)) as caught:
-                    root.open_nowait(name.encode()) or await root.open(name.encode())
-            if isinstance(caught.value, OSError):
-                assert caught.value.errno in _answered_by_404()
+                with pytest.raises(FileMissingError):
+                    root.open_nowait(name.encode(), WHOLE) or await root.open(name.encode(), WHOLE)
 
     with _special(tmp_path) as names, Workers(1) as executor:
         asyncio.run(ask(names, LocalSource(str(tmp_path), executor, **options)))
@@ -218,18 +216,10 @@ def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     async def ask(root: LocalSource, fd: int) -> None:
         for name in (f"fd/{fd}", "exe", "root/etc/passwd", "cwd/pyproject.toml"):
-            with pytest.raises((FileMissingError, OSError)) as caught:
-                root.open_nowait(name.encode()) or await root.open(name.encode())
-            if isinstance(caught.value, OSError):
-                assert caught.value.errno in _answered_by_404()
+            with pytest.raises(FileMissingError):
+                root.open_nowait(name.encode(), WHOLE) or await root.open(name.encode(), WHOLE)
 
     with Workers(1) as executor, open(tmp_path / "file") as file:
         for has_openat2 in (True, False):
             monkeypatch.setattr(openat2.KERNEL, "openat2", has_openat2)
             asyncio.run(ask(LocalSource("/proc/self", executor), file.fileno()))
-
-
-def _answered_by_404() -> frozenset[int]:
-    from media_asgi import handler
-
-    return handler._NO_FILE

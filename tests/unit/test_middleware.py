@@ -25,7 +25,7 @@ from django.test import override_settings
 from media_asgi import Location, MediaMiddleware, handler
 from media_asgi.servers import daphne
 from media_asgi.signing import sign_url
-from media_asgi.sources import local, local_file, openat2
+from media_asgi.sources import local, local_file, memory_cache, openat2
 
 from .support import (
     RESOLVERS,
@@ -808,6 +808,7 @@ class Held:
 
     def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock(time.time() + 60)
+        monkeypatch.setattr(memory_cache, "time", self.clock)
         monkeypatch.setattr(handler, "time", self.clock)
         self.reads: list[int] = []
         read_nowait = local_file.LocalFile.read_nowait
@@ -867,16 +868,15 @@ def test_what_is_held_has_a_bound(held: Held, media: Path, monkeypatch: pytest.M
         (media / f"{number}.txt").write_text(str(number) * 4)
     age(media, 60)
     held.clock.moment += 1
-    monkeypatch.setattr(handler, "_HELD", 10)
+    monkeypatch.setattr(memory_cache, "_CAPACITY", 10)
     read_again(*range(5))
     assert read_again(0, 1, 2, 3, 4) == [4] * 5
     assert read_again(4, 3, 4, 3) == []
     assert read_again(2, 4, 3) == [4, 4]  # the oldest had to go
     (served,) = held.application._served
-    assert served._held_bytes == sum(len(one.content) for one in served._held.values()) == 8
-    (media / "0.txt").write_bytes(b"0" * 11)
-    assert ask(held.application, "/media/0.txt").body == b"0" * 11
-    assert read_again(2, 3) == []
+    source = served._source
+    assert isinstance(source, memory_cache.MemoryCache)
+    assert source._size == sum(file.info.size for file in source._files.values()) == 8
 
 
 def test_nor_one_whose_status_is_new(
@@ -885,7 +885,7 @@ def test_nor_one_whose_status_is_new(
     """A change in the same tick of the clock would not show."""
     path = media / "folder" / "held.txt"
     path.chmod(0o600)
-    monkeypatch.setattr(handler, "time", Clock(path.stat().st_ctime + 1.9))
+    monkeypatch.setattr(memory_cache, "time", Clock(path.stat().st_ctime + 1.9))
     for _ in range(3):
         assert held.ask().body == b"hello"
     assert held.reads == [5, 5, 5]
@@ -1022,7 +1022,7 @@ def test_no_descriptor_is_left_for_what_is_held(
 def test_what_is_remembered_has_a_bound(
     serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler, "_REMEMBERED", 3)
+    monkeypatch.setattr(handler, "_MAX_KNOWN", 3)
     for number in range(10):
         (media / f"{number}.txt").write_text(str(number))
     age(media, 60)
@@ -1031,7 +1031,7 @@ def test_what_is_remembered_has_a_bound(
         for number in range(10):
             assert ask(application, f"/media/{number}.txt").body == str(number).encode()
     (served,) = application._served
-    assert len(served._remembered) == 3
+    assert len(served._known) == 3
 
 
 def test_the_same_name_in_two_locations(media: Path, inner: Inner) -> None:

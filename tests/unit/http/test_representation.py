@@ -9,21 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media_asgi.http.representation import SANDBOX, content_type, describe, runs_no_script
+from media_asgi.http.representation import (
+    SANDBOX,
+    FileInfo,
+    content_type,
+    describe,
+    runs_no_script,
+)
+from media_asgi.sources.local_file import file_info
 
 NOW = 1_700_000_000
 NS = 1_000_000_000
 
 
-def status(
+def info(
     size: int = 10,
     mtime_ns: int = (NOW - 60) * NS,
     inode: int = 1,
     device: int = 2,
     ctime_ns: int = (NOW - 30) * NS,
-) -> os.stat_result:
+) -> FileInfo:
     values = (0o100644, inode, device, 1, 0, 0, size, 0, mtime_ns // NS, ctime_ns // NS)
-    return os.stat_result(values, {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns})
+    stat_result = os.stat_result(values, {"st_mtime_ns": mtime_ns, "st_ctime_ns": ctime_ns})
+    return file_info(stat_result)
 
 
 TYPES = [
@@ -273,7 +281,7 @@ def test_the_sandbox_lets_nothing_run() -> None:
 def test_describe() -> None:
     extra = [(b"x-own", b"1")]
     current = describe(
-        status(size=0x2F, mtime_ns=10**9 * NS),
+        info(size=0x2F, mtime_ns=10**9 * NS),
         NOW,
         content_type=b"image/png",
         cache_control=b"no-store",
@@ -305,7 +313,7 @@ def test_what_a_time_stamp_vouches_for(
     # Sections 8.8.1 and 8.8.2.2.
     moment = NOW + 0.5
     stamp = NOW * NS + NS // 2 - age_ns
-    current = describe(status(mtime_ns=stamp), moment)
+    current = describe(info(mtime_ns=stamp), moment)
     assert (current.settled, current.dated, current.lasting) == (settled, dated, lasting)
     assert current.etag == b'"%x-a"' % stamp
 
@@ -313,7 +321,7 @@ def test_what_a_time_stamp_vouches_for(
 @pytest.mark.parametrize("mtime_ns", [0, 1, NS, 2 * NS - 1])
 def test_a_time_that_builders_set_vouches_for_nothing(mtime_ns: int) -> None:
     def tag(**of: int) -> bytes:
-        current = describe(status(mtime_ns=mtime_ns, **of), NOW)
+        current = describe(info(mtime_ns=mtime_ns, **of), NOW)
         assert (current.modified, current.dated) == (None, False)
         assert (current.settled, current.lasting) == (True, True)
         return current.etag
@@ -323,20 +331,20 @@ def test_a_time_that_builders_set_vouches_for_nothing(mtime_ns: int) -> None:
     assert tag() == tags[0]
     # What no one outside is to know, isn't in it.
     assert re.fullmatch(b'"[0-9a-f]{32}"', tags[0])
-    young = describe(status(mtime_ns=mtime_ns, ctime_ns=NOW * NS - NS), NOW)
+    young = describe(info(mtime_ns=mtime_ns, ctime_ns=NOW * NS - NS), NOW)
     assert (young.settled, young.lasting) == (False, False)
 
 
 def test_the_seconds_beside_those_of_builders() -> None:
     for mtime_ns in (-1, 2 * NS):
-        current = describe(status(mtime_ns=mtime_ns), NOW)
+        current = describe(info(mtime_ns=mtime_ns), NOW)
         assert current.etag == b'"%x-a"' % mtime_ns
         assert current.modified == max(0, mtime_ns // NS)
 
 
 def test_the_tag_is_the_same_on_every_replica() -> None:
-    here = describe(status(inode=1, device=1), NOW)
-    there = describe(status(inode=7, device=9), NOW + 1000)
+    here = describe(info(inode=1, device=1), NOW)
+    there = describe(info(inode=7, device=9), NOW + 1000)
     assert here.etag == there.etag
     assert here.last_modified == there.last_modified
 
@@ -350,7 +358,7 @@ SIZES = st.integers(0, 2**63 - 1)
 
 @given(mtime_ns=MOMENTS, size=SIZES, now=st.floats(1_600_000_000, 4_000_000_000))
 def test_validators(mtime_ns: int, size: int, now: float) -> None:
-    current = describe(status(size, mtime_ns), now)
+    current = describe(info(size, mtime_ns), now)
     # Section 8.8.3: entity-tag = [ weak ] opaque-tag.
     assert re.fullmatch(rb'"[\x21\x23-\x7e]*"', current.etag)
     if current.modified is None:
@@ -367,11 +375,11 @@ def test_validators(mtime_ns: int, size: int, now: float) -> None:
 
 @given(one=st.tuples(SIZES, MOMENTS), other=st.tuples(SIZES, MOMENTS))
 def test_two_versions_have_two_tags(one: tuple[int, int], other: tuple[int, int]) -> None:
-    tags = [describe(status(*version), NOW).etag for version in (one, other)]
+    tags = [describe(info(*version), NOW).etag for version in (one, other)]
     set_by_builders = all(0 <= mtime_ns < 2 * NS for _, mtime_ns in (one, other))
     assert (tags[0] == tags[1]) == (one[0] == other[0] if set_by_builders else one == other)
 
 
 def test_two_versions_within_a_second() -> None:
-    tags = {describe(status(mtime_ns=(NOW - 60) * NS + n), NOW).etag for n in range(10)}
+    tags = {describe(info(mtime_ns=(NOW - 60) * NS + n), NOW).etag for n in range(10)}
     assert len(tags) == 10

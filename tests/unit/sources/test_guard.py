@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from media_asgi import Location, MediaMiddleware, handler
-from media_asgi.sources import guard, local, openat2
+from media_asgi.sources import guard, local, memory_cache, openat2
 from media_asgi.sources.guard import Place
 
 from ..support import RESOLVERS, Clock, Failing, Gate, ask, asked, resolve_by
@@ -29,7 +29,7 @@ def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(time.time() + 3600)  # so that time stamps vouch for what is remembered
-    for module in (local, guard, handler):
+    for module in (local, guard, memory_cache, handler):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -153,7 +153,7 @@ def test_content_that_is_held_is_not_given_once_it_is_private(top: Path, clock: 
     async def main() -> None:
         for _ in range(3):
             assert (await asked(application, "/media/private/x.txt")).body == SECRET
-        assert application._served[1]._held or not openat2.KERNEL.cached
+        assert application._served[1]._source._files or not openat2.KERNEL.cached
         swap()
         clock.moment += 1
         for _ in range(3):
@@ -243,11 +243,10 @@ def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
 
     async def main() -> None:
         await asked(application, "/media/a.txt")
-        assert not served._root.is_guarded
-        assert served._root.stat_nowait(b"a.txt") is not None
+        assert served._source.version_nowait(b"a.txt") is not None
         for _ in range(2):
             await asked(application, "/media/a.txt")
-        assert served._held
+        assert served._source._files
 
     asyncio.run(main())
 

@@ -19,7 +19,15 @@ from typing import Any
 import pytest
 
 from media_asgi.sources import guard, local, local_file
-from media_asgi.sources.base import FileMissingError
+from media_asgi.sources.base import (
+    WHOLE,
+    FileForbiddenError,
+    FileMissingError,
+    FileReadError,
+    SourceBusyError,
+    SourceError,
+    TruncatedFileError,
+)
 from media_asgi.sources.descriptor import Descriptor
 from media_asgi.sources.guard import ExcludedFolder, Place
 from media_asgi.sources.local import LocalSource
@@ -57,13 +65,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def open_file(root: LocalSource, name: bytes) -> LocalFile:
     async with asyncio.timeout(60):
-        return root.open_nowait(name) or await root.open(name)
+        return root.open_nowait(name, WHOLE) or await root.open(name, WHOLE)
 
 
 async def read_file(root: LocalSource, name: bytes) -> bytes:
     file = await open_file(root, name)
     try:
-        return await file.read(0, 10_000)
+        return await file._read(0, 10_000)
     finally:
         file.close()
 
@@ -74,10 +82,19 @@ Outcome = bytes | int | type[FileMissingError]
 async def outcome(root: LocalSource, name: bytes) -> Outcome:
     try:
         return await read_file(root, name)
-    except FileMissingError:
-        return FileMissingError
-    except OSError as error:
-        return error.errno or 0
+    except SourceError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError):
+            return FileMissingError
+        return cause.errno or 0 if type(error) is _kind(cause.errno or 0) else -1
+
+
+def _kind(error: int) -> type[SourceError]:
+    if error in (errno.EACCES, errno.EPERM):
+        return FileForbiddenError
+    if error in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return SourceBusyError
+    return FileReadError if error in (errno.EIO, errno.ESTALE) else FileMissingError
 
 
 # --- What a name opens --------------------------------------------------------------------------
@@ -888,10 +905,10 @@ def test_the_loop_does_not_wait_for_the_disk(
             file = await open_file(root, b"cold")
             assert watched == []
             drop(cold)
-            assert not file.is_warm(0, 1000)
+            assert not file.is_cached(0, 1000)
             # The kernel begins to read, and a fast disk may be done at once.
             assert file.read_nowait(0, 1000) in (None, content[:1000])
-            assert await file.read(0, 1000) == content[:1000]
+            assert await file._read(0, 1000) == content[:1000]
             assert file.read_nowait(0, 1000) == content[:1000]
             file.close()
             assert not isinstance(await outcome(root, b"nope"), bytes)
@@ -907,20 +924,20 @@ def test_what_is_cached_is_opened_and_read_on_the_loop(
 ) -> None:
     async def main() -> None:
         root = LocalSource(str(media), executor)
-        assert root.open_nowait(b"a.txt") is None  # nothing is known of the root yet
+        assert root.open_nowait(b"a.txt", WHOLE) is None  # nothing is known of the root yet
         assert await outcome(root, b"nope") == errno.ENOENT
-        (await root.open(b"a.txt")).close()
-        (await root.open(b"folder/b.txt")).close()
+        (await root.open(b"a.txt", WHOLE)).close()
+        (await root.open(b"folder/b.txt", WHOLE)).close()
         for _ in range(3):
             for name, content in ((b"a.txt", b"a"), (b"folder/b.txt", b"b")):
-                file = root.open_nowait(name)
+                file = root.open_nowait(name, WHOLE)
                 assert file is not None
                 assert file.read_nowait(0, 10) == content
                 file.close()
-            with pytest.raises(FileNotFoundError):
-                root.open_nowait(b"nope")
             with pytest.raises(FileMissingError):
-                root.open_nowait(b"folder")
+                root.open_nowait(b"nope", WHOLE)
+            with pytest.raises(FileMissingError):
+                root.open_nowait(b"folder", WHOLE)
             clock.moment += 1  # the root is looked at anew, on the loop too
 
     with open(media / "a.txt", "rb") as file:
@@ -942,12 +959,12 @@ def test_open_now_that_fails(
 ) -> None:
     async def main() -> None:
         root = LocalSource(str(media), executor)
-        (await root.open(b"a.txt")).close()
+        (await root.open(b"a.txt", WHOLE)).close()
         monkeypatch.setattr(KERNEL, "is_local", lambda fd: True)
-        (await root.open(b"a.txt")).close()
+        (await root.open(b"a.txt", WHOLE)).close()
         monkeypatch.setattr(KERNEL, "open_cached", Failing(error))
         if worker:
-            assert root.open_nowait(b"a.txt") is None
+            assert root.open_nowait(b"a.txt", WHOLE) is None
             assert await outcome(root, b"a.txt") == b"a"
         else:
             assert await outcome(root, b"a.txt") == error
@@ -965,7 +982,7 @@ def test_a_file_system_with_a_server_behind_it(
         root = LocalSource(str(media), executor)
         for _ in range(2):
             assert await outcome(root, b"a.txt") == b"a"
-            assert root.open_nowait(b"a.txt") is None
+            assert root.open_nowait(b"a.txt", WHOLE) is None
 
     asyncio.run(main())
 
@@ -976,7 +993,7 @@ def test_a_file_system_with_a_server_behind_it(
 @pytest.fixture
 def file(media: Path, executor: Workers) -> Iterator[LocalFile]:
     (media / "digits").write_bytes(b"0123456789")
-    file = asyncio.run(LocalSource(str(media), executor).open(b"digits"))
+    file = asyncio.run(LocalSource(str(media), executor).open(b"digits", WHOLE))
     yield file
     with contextlib.suppress(OSError):
         file.close()
@@ -998,7 +1015,7 @@ def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_spans_of_every_size(media: Path, executor: Workers) -> None:
     content = os.urandom(600_000)
     (media / "large").write_bytes(content)
-    file = asyncio.run(LocalSource(str(media), executor).open(b"large"))
+    file = asyncio.run(LocalSource(str(media), executor).open(b"large", WHOLE))
     try:
         got = {}
         for count in (1, 4096, 16 * 1024, 16 * 1024 + 1, 100_000, 256 * 1024, 500_000, 5):
@@ -1014,12 +1031,12 @@ def test_spans_of_every_size(media: Path, executor: Workers) -> None:
 
 def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        assert await file.read(2, 3) == b"234"
-        assert await file.read(8, 100) == b"89"
-        assert await file.read(10, 1) == b""
+        assert await file._read(2, 3) == b"234"
+        assert await file._read(8, 100) == b"89"
+        assert await file._read(10, 1) == b""
 
     async def many() -> None:
-        assert await asyncio.gather(*[file.read(n, 1) for n in range(10)]) == [
+        assert await asyncio.gather(*[file._read(n, 1) for n in range(10)]) == [
             b"%d" % n for n in range(10)
         ]
 
@@ -1037,16 +1054,32 @@ def test_the_kernel_is_told_what_comes_next(
     if not hasattr(os, "posix_fadvise"):
         pytest.skip("no posix_fadvise")
     monkeypatch.setattr(os, "posix_fadvise", lambda *args: advice.append(args))
-    assert asyncio.run(_read(file, 2, 3, 5)) == b"234"
-    assert asyncio.run(_read(file, 2, 3, 0)) == b"234"
-    assert advice == [(file.fd, 5, 5, os.POSIX_FADV_WILLNEED)]
+    assert asyncio.run(_read(file, 2, 3)) == b"234"
+    assert advice == [(file.fd, 5, 1024 * 1024, os.POSIX_FADV_WILLNEED)]
     # It is advice only.
     monkeypatch.setattr(os, "posix_fadvise", Failing(errno.EINVAL))
-    assert asyncio.run(_read(file, 2, 3, 5)) == b"234"
+    assert asyncio.run(_read(file, 2, 3)) == b"234"
 
 
 async def _read(file: LocalFile, *args: int) -> bytes:
-    return await file.read(*args)
+    return await file._read(*args)
+
+
+async def _stream(file: LocalFile, start: int, stop: int, size: int = 2) -> list[bytes]:
+    async with contextlib.aclosing(file.stream(start, stop, lambda: size)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_a_file_is_streamed_in_chunks(
+    is_cached: bool, file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_cached:
+        monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
+    assert asyncio.run(_stream(file, 1, 8, 3)) == [b"123", b"456", b"7"]
+    assert asyncio.run(_stream(file, 4, 4)) == []
+    with pytest.raises(TruncatedFileError, match="the file ends at byte 10"):
+        asyncio.run(_stream(file, 8, 12))
 
 
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM])
@@ -1059,7 +1092,7 @@ def test_where_there_is_no_rwf_nowait(
     for _ in range(3):
         assert file.read_nowait(0, 5) is None
     assert preadv.calls == 1  # asked once, and then no more
-    assert asyncio.run(_read(file, 0, 5, 0)) == b"01234"
+    assert asyncio.run(_read(file, 0, 5)) == b"01234"
 
 
 def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1073,11 +1106,12 @@ def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPat
 
 def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"):
-        file.read_nowait(0, 5)
+    with pytest.raises(FileReadError, match="Input/output error at byte 3"):
+        file.read_nowait(3, 5)
+    monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
     monkeypatch.setattr(os, "pread", Failing(errno.EIO))
-    with pytest.raises(OSError, match="Input/output"):
-        asyncio.run(_read(file, 0, 5, 0))
+    with pytest.raises(FileReadError, match="Input/output error at byte 3"):
+        asyncio.run(_stream(file, 3, 5))
 
 
 def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1086,24 +1120,24 @@ def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) 
     assert file.read_nowait(0, 5) is None
 
 
-def test_is_warm(cold: Path, executor: Workers) -> None:
-    file = asyncio.run(LocalSource(str(cold.parent), executor).open(b"cold"))
+def test_is_cached(cold: Path, executor: Workers) -> None:
+    file = asyncio.run(LocalSource(str(cold.parent), executor).open(b"cold", WHOLE))
     try:
-        size = file.status.st_size
-        assert not file.is_warm(0, size)
+        size = file.info.size
+        assert not file.is_cached(0, size)
         os.pread(file.fd, size, 0)
         if KERNEL.cached_pages(file.fd, 0, 1) is None:
             pytest.skip("no cachestat")
-        assert file.is_warm(0, size)
-        assert file.is_warm(size - 1, 1)
-        assert not file.is_warm(size - 1, 2)  # there is no such byte
+        assert file.is_cached(0, size)
+        assert file.is_cached(size - 1, 1)
+        assert not file.is_cached(size - 1, 2)  # there is no such byte
         drop(cold)
-        assert not file.is_warm(0, size)
+        assert not file.is_cached(0, size)
     finally:
         file.close()
 
 
-def test_without_cachestat_nothing_is_warm(
+def test_without_cachestat_nothing_is_cached(
     file: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(error: int) -> Callable[..., int]:
@@ -1118,13 +1152,13 @@ def test_without_cachestat_nothing_is_warm(
     monkeypatch.setattr(KERNEL, "cachestat", True)
     # Of this file only: another may be ours.
     monkeypatch.setattr(KERNEL, "_cachestat", refuse(errno.EPERM), raising=False)
-    assert not file.is_warm(0, 10)
-    assert not file.is_warm(0, 10)
+    assert not file.is_cached(0, 10)
+    assert not file.is_cached(0, 10)
     assert calls == [errno.EPERM] * 2
     # No such call.
     monkeypatch.setattr(KERNEL, "_cachestat", refuse(errno.ENOSYS))
-    assert not file.is_warm(0, 10)
-    assert not file.is_warm(0, 10)
+    assert not file.is_cached(0, 10)
+    assert not file.is_cached(0, 10)
     assert calls == [errno.EPERM] * 2 + [errno.ENOSYS]
 
 
@@ -1238,8 +1272,8 @@ def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
     turns: int, media: Path, executor: Workers
 ) -> None:
     async def main() -> int:
-        file = await LocalSource(str(media), executor).open(b"a.txt")
-        reading = asyncio.create_task(_read(file, 0, 10, 0))
+        file = await LocalSource(str(media), executor).open(b"a.txt", WHOLE)
+        reading = asyncio.create_task(_read(file, 0, 10))
         for _ in range(turns):
             await asyncio.sleep(0)
         reading.cancel()
@@ -1318,9 +1352,9 @@ def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
 
 @pytest.mark.parametrize("used", [False, True])
 def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> None:
-    file = asyncio.run(LocalSource(str(media), executor).open(b"a.txt"))
+    file = asyncio.run(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
     if used:
-        asyncio.run(_read(file, 0, 1, 0))
+        asyncio.run(_read(file, 0, 1))
         idle(executor, THREADS)
     assert opened_files(media) == ["a.txt"]
     file.close()
@@ -1340,7 +1374,7 @@ def test_an_open_that_nobody_waits_for_any_more(
     monkeypatch.setattr(root, "_open", gate)
 
     async def main() -> None:
-        opening = asyncio.create_task(root.open(name))
+        opening = asyncio.create_task(root.open(name, WHOLE))
         assert await asyncio.to_thread(gate.reached.wait, 60)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -1358,7 +1392,7 @@ def test_an_open_given_up_once_it_has_ended(
 ) -> None:
     # It has, in its thread; and the loop may or may not have heard of it.
     async def main() -> None:
-        opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt"))
+        opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
         await asyncio.sleep(0)
         idle(executor, THREADS)
         for _ in range(turns):

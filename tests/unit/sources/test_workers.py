@@ -14,10 +14,11 @@ import pytest
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi.sources import local_file, workers
+from media_asgi.sources.base import WHOLE, SourceBusyError
 from media_asgi.sources.descriptor import Descriptor
 from media_asgi.sources.local import LocalSource
 from media_asgi.sources.openat2 import KERNEL
-from media_asgi.sources.workers import DiskTimeoutError, Workers, in_worker
+from media_asgi.sources.workers import Workers, in_worker
 
 from ..support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
 
@@ -158,7 +159,7 @@ def test_where_no_thread_can_be_started_the_answer_is_503(
     if call == "read":
         # What was opened on the loop is not in the page cache.
         monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
-        monkeypatch.setattr(LocalSource, "open_nowait", lambda root, name: root._open(name)[0])
+        monkeypatch.setattr(LocalSource, "open_nowait", lambda root, name, _: root._open(name)[0])
         pread = os.pread
         monkeypatch.setattr(os, "pread", lambda *args: calls.append(args) or pread(*args))
     else:
@@ -222,13 +223,13 @@ def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any) -> No
 
     async def main() -> None:
         descriptor = Descriptor(fd := os.open(os.devnull, os.O_RDONLY))
-        with pytest.raises(DiskTimeoutError, match=r"has not answered for 0\.05 s") as hung:
+        with pytest.raises(SourceBusyError, match=r"has not answered for 0\.05 s") as hung:
             await in_worker(pool, (descriptor,), gate, fd)
         seen.append(hung.value.is_news)
         descriptor.close()
         assert is_open(fd)  # the call may still use it
-        with pytest.raises(DiskTimeoutError) as hung:
-            await LocalSource(str(media), pool).open(b"a.txt")
+        with pytest.raises(SourceBusyError) as hung:
+            await LocalSource(str(media), pool).open(b"a.txt", WHOLE)
         seen.append(hung.value.is_news)
         gate.open.set()
         assert await asyncio.to_thread(becomes, lambda: not is_open(fd))
@@ -251,8 +252,8 @@ def test_an_open_that_ends_after_the_time_limit_leaves_nothing_open(
     monkeypatch.setattr(root, "_open", gate)
 
     async def main() -> None:
-        with pytest.raises(DiskTimeoutError):
-            await root.open(b"a.txt")
+        with pytest.raises(SourceBusyError):
+            await root.open(b"a.txt", WHOLE)
         gate.open.set()
 
     asyncio.run(main())
@@ -397,7 +398,7 @@ def test_a_file_of_a_distant_file_system_is_not_closed_on_the_loop(
     close = os.close
 
     async def main() -> None:
-        file = await LocalSource(str(media), pool).open(b"a.txt")
+        file = await LocalSource(str(media), pool).open(b"a.txt", WHOLE)
 
         def watching(fd: int) -> None:
             if fd == file.fd:
@@ -406,7 +407,7 @@ def test_a_file_of_a_distant_file_system_is_not_closed_on_the_loop(
 
         monkeypatch.setattr(os, "close", watching)
         if used:
-            assert await file.read(0, 5) == b"hello"
+            assert await file._read(0, 5) == b"hello"
         file.close()
 
     asyncio.run(main())
@@ -419,7 +420,7 @@ def test_a_file_is_closed_though_no_thread_is_left(
     media: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
-    file = asyncio.run(LocalSource(str(media), pool).open(b"a.txt"))
+    file = asyncio.run(LocalSource(str(media), pool).open(b"a.txt", WHOLE))
     assert isinstance(file, local_file.DistantFile)
     pool.shutdown()
     file.close()
