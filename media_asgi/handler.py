@@ -162,13 +162,10 @@ class LocationHandler:
             if method != "GET" or fields:
                 self._check_request(method, fields)
             changes = None if self._is_public else await self._admit(scope, path, urls, mount)
-            known = self._known.get((path, secure))
-            if known is not None and self._is_current(known, method, fields, changes):
-                answer = known.not_modified
-            else:
-                name = self._name(path) if known is None else known.name
-                file = await self._open(name, _wanted(method, fields))
-                answer = self._answer(file.info, name, path, method, fields, changes, secure=secure)
+            found = self._respond_nowait(path, method, fields, changes, secure)
+            if found is None:
+                found = await self._respond(path, method, fields, changes, secure)
+            answer, file = found
             if answer.length <= self._context.chunk_size:
                 body = read_body_nowait(answer, file)
         except Exception as error:
@@ -191,6 +188,47 @@ class LocationHandler:
         writer = response_writer(scope, receive, send, self._context.send_timeout)
         await writer.whole(answer.status, answer.headers, body)
 
+    def _respond_nowait(
+        self,
+        path: str,
+        method: str,
+        fields: Mapping[bytes, bytes],
+        changes: HeaderOverrides | None,
+        secure: bool,
+    ) -> tuple[Response, SourceFile | None] | None:
+        """The response and its file, or ``None`` if that needs waiting."""
+        known = self._known.get((path, secure))
+        if known is None:
+            name = self._name(path)
+        else:
+            name = known.name
+            if fields and method == "GET" and changes is None and self._is_current(known, fields):
+                return known.not_modified, None
+        wanted = WHOLE if method == "GET" and CONDITIONAL.isdisjoint(fields) else NOTHING
+        file = self._source.open_nowait(name, wanted)
+        if file is None:
+            return None
+        if (
+            wanted is WHOLE
+            and changes is None
+            and known is not None
+            and known.version == file.info.version
+        ):
+            return known.full, file
+        return self._response_for(file, name, path, method, fields, changes, secure), file
+
+    async def _respond(
+        self,
+        path: str,
+        method: str,
+        fields: Mapping[bytes, bytes],
+        changes: HeaderOverrides | None,
+        secure: bool,
+    ) -> tuple[Response, SourceFile]:
+        name = self._name(path)
+        file = await self._source.open(name, _wanted(method, fields))
+        return self._response_for(file, name, path, method, fields, changes, secure), file
+
     async def hand_over(
         self, candidates: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -209,7 +247,7 @@ class LocationHandler:
             if fields:
                 self._check_request(method, fields)
             path, name, file = await self._open_first(candidates, _wanted(method, fields))
-            answer = self._answer(file.info, name, path, method, fields, changes, secure=False)
+            answer = self._response_for(file, name, path, method, fields, changes, False)
             merged = x_accel.merged(headers, answer.headers, answer.status)
             answer = answer._replace(headers=merged)
         except Exception as error:
@@ -230,22 +268,18 @@ class LocationHandler:
             answer = self._for_origin(answer, fields)
         await self._send(answer, file, scope, receive, send, secure=False)
 
-    async def _open(self, name: bytes, wanted: Wanted) -> SourceFile:
-        file = self._source.open_nowait(name, wanted)
-        return file if file is not None else await self._source.open(name, wanted)
-
     async def _open_first(
         self, candidates: list[str], wanted: Wanted
     ) -> tuple[str, bytes, SourceFile]:
-        for path in candidates[:-1]:
+        for number, path in enumerate(candidates, 1):
             try:
                 name = self._name(path)
-                return path, name, await self._open(name, wanted)
+                file = self._source.open_nowait(name, wanted)
+                return path, name, file or await self._source.open(name, wanted)
             except FileMissingError:
-                pass
-        path = candidates[-1]
-        name = self._name(path)
-        return path, name, await self._open(name, wanted)
+                if number == len(candidates):
+                    raise
+        raise AssertionError("there is always a candidate")
 
     def _common_headers(self, *, secure: bool) -> Headers:
         headers = [NOSNIFF]
@@ -336,46 +370,41 @@ class LocationHandler:
             _DOTFILES,
         )
 
-    def _is_current(
-        self,
-        known: _KnownFile,
-        method: str,
-        fields: Mapping[bytes, bytes],
-        changes: HeaderOverrides | None,
-    ) -> bool:
+    def _is_current(self, known: _KnownFile, fields: Mapping[bytes, bytes]) -> bool:
         """Has the client the file as it is now, and does it ask for nothing else?"""
         return (
-            method == "GET"
-            and changes is None
-            and fields.get(b"if-none-match") == known.representation.etag
+            fields.get(b"if-none-match") == known.representation.etag
             and fields.keys() <= _REVALIDATION
             and self._source.version_nowait(known.name) == known.version
         )
 
-    def _answer(
+    def _response_for(
         self,
-        info: FileInfo,
+        file: SourceFile,
         name: bytes,
         path: str,
         method: str,
         fields: Mapping[bytes, bytes],
         changes: HeaderOverrides | None,
-        *,
         secure: bool,
     ) -> Response:
-        known = self._describe(info, name, path, secure=secure)
-        if changes is None and method == "GET" and not fields:
-            return known.full
-        current = known.representation
-        if changes is not None:
-            type_ = changes.content_type or current.content_type
-            current = dataclasses.replace(
-                current,
-                content_type=type_,
-                cache_control=changes.cache_control or current.cache_control,
-                extra=override(self._extra(info, type_, path, secure=secure), changes.headers),
-            )
-        return response.respond(method, fields, current, _boundary)
+        """The response for an open file, which is closed if that fails."""
+        try:
+            known = self._describe(file.info, name, path, secure=secure)
+            current = known.representation
+            if changes is not None:
+                type_ = changes.content_type or current.content_type
+                extra = self._extra(file.info, type_, path, secure=secure)
+                current = dataclasses.replace(
+                    current,
+                    content_type=type_,
+                    cache_control=changes.cache_control or current.cache_control,
+                    extra=override(extra, changes.headers),
+                )
+            return response.respond(method, fields, current, _boundary)
+        except BaseException:
+            file.close()
+            raise
 
     def _describe(self, info: FileInfo, name: bytes, path: str, *, secure: bool) -> _KnownFile:
         """What there is to say of a file: remembered for as long as the version is the same."""

@@ -62,9 +62,10 @@ def parse(value: bytes, size: int) -> list[ByteRange] | None:
         else:
             start, stop = _int(first), size
             if last:
-                if _longer(first, last):
+                end = _int(last)
+                if start > end or (start == end == _BEYOND and _longer(first, last)):
                     return None  # an int-range is invalid so, and with it the set (14.1.1)
-                stop = min(_int(last) + 1, size)
+                stop = min(end + 1, size)
         count += 1
         if count > MAX_RANGES:
             return None
@@ -100,8 +101,10 @@ def _longer(first: bytes, last: bytes) -> bool:
 
 
 def _int(digits: bytes) -> int:
-    digits = digits.lstrip(b"0")
-    return int(digits or b"0") if len(digits) <= _MAX_DIGITS else _BEYOND
+    if len(digits) > _MAX_DIGITS and len(digits := digits.lstrip(b"0")) > _MAX_DIGITS:
+        return _BEYOND
+    number: int = int(digits or b"0")
+    return number
 
 
 def _joined(spans: Sequence[ByteRange]) -> list[ByteRange]:

@@ -140,7 +140,10 @@ class Source(Protocol):
         """
 
     def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
-        """The file, or ``None`` if that needs waiting: then call ``open``. Raises as it does."""
+        """The file, or ``None`` if that needs waiting: then call ``open``. Raises as it does.
+
+        ``wanted`` is ``WHOLE`` or ``NOTHING``.
+        """
 
     async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
         """The file. Raises ``SourceError``: ``FileMissingError`` if there is none."""
