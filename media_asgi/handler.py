@@ -17,18 +17,10 @@ from . import signing
 from .access import x_accel
 from .access.predicate import Predicate
 from .http import cors, ranges, response
+from .http.headers import NOSNIFF, override, pick
+from .http.media_types import SANDBOX, content_type, runs_no_script
 from .http.path import file_name, hidden_segment, is_traversal
-from .http.representation import (
-    NOSNIFF,
-    SANDBOX,
-    FileInfo,
-    KeptHeaders,
-    Representation,
-    content_type,
-    describe,
-    override,
-    runs_no_script,
-)
+from .http.representation import FileInfo, KeptHeaders, Representation, describe
 from .http.response import CONDITIONAL, Response
 from .location import Location
 from .security import Security
@@ -149,7 +141,7 @@ class LocationHandler:
         predicate.
         """
         method = scope["method"]
-        fields = _fields(scope)
+        fields = pick(scope["headers"], _FIELDS)
         secure = False
         if self._asks:
             secure = self._security.is_secure(scope)
@@ -237,7 +229,7 @@ class LocationHandler:
         ``candidates``: what its path beneath the root may be, likeliest first.
         """
         # Validators and ranges are for GET and HEAD alone; any other method gets the file.
-        fields = _fields(scope) if scope["method"] in ("GET", "HEAD") else {}
+        fields = pick(scope["headers"], _FIELDS) if scope["method"] in ("GET", "HEAD") else {}
         method = "HEAD" if scope["method"] == "HEAD" else "GET"
         changes = HeaderOverrides(
             x_accel.deliberate_type(headers), x_accel.value(headers, b"cache-control")
@@ -419,7 +411,7 @@ class LocationHandler:
             cache_control=self.location.cache_control_for(path).encode("latin-1"),
             extra=self._extra(info, type_, path, secure=secure),
         )
-        full, not_modified = response.whole(current), response.not_modified(current)
+        full, not_modified = response.full_response(current), response.not_modified(current)
         if not current.lasting or self.location.varies:
             return _KnownFile(name, info.version, current, full, not_modified)
         known = _KnownFile(name, info.version, current, _kept(full), _kept(not_modified))
@@ -460,7 +452,7 @@ class LocationHandler:
         return 500, []
 
     def _error(self, status: int, method: str, headers: Headers, *, secure: bool) -> Response:
-        return response.error(status, [*self._common[secure], *headers], method)
+        return response.error_response(status, [*self._common[secure], *headers], method)
 
     async def _send(
         self,
@@ -510,22 +502,3 @@ def _log_refused(scope: Scope, why: str) -> None:
         # A server that trusts X-Forwarded-For takes any text from it.
         client = repr(client)
     logger.warning("refused client=%s path=%r: %s", client, scope["path"], why)
-
-
-def _fields(scope: Scope) -> dict[bytes, bytes]:
-    given = dict(scope["headers"])
-    # Most requests have none of them. Names are in lower case, as ASGI has it; not everywhere.
-    if _FIELDS.isdisjoint(given) and b"".join(given).islower():
-        return {}
-    fields: dict[bytes, bytes] = {}
-    lines: dict[bytes, list[bytes]] = {}
-    for name, value in scope["headers"]:
-        name = name.lower()
-        if name in _FIELDS:
-            if name in fields:
-                lines.setdefault(name, [fields[name]]).append(value)
-            else:
-                fields[name] = value
-    for name, values in lines.items():
-        fields[name] = b", ".join(values)  # as a list in one line (RFC 9110 section 5.3)
-    return fields

@@ -14,8 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from .access.x_accel import ResponseInterceptor, Target
 from .handler import HandlerContext, LocationHandler
 from .http import response
+from .http.headers import NOSNIFF
 from .http.path import merge_slashes, request_path
-from .http.representation import NOSNIFF
 from .location import Location, django_setting
 from .security import Security
 from .servers import daphne
@@ -189,7 +189,7 @@ class MediaMiddleware:
                 scope["path"],
                 handover.target.raw,
             )
-            answer = response.error(500, [NOSNIFF], scope["method"])
+            answer = response.error_response(500, [NOSNIFF], scope["method"])
             connection = response_writer(scope, receive, send, self._context.send_timeout)
             await send_response(connection, answer, None, scope["path"], self._context.chunk_size)
             return

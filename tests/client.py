@@ -28,7 +28,7 @@ FIELD_LINE = re.compile(
 Headers = Iterable[tuple[str, str]]
 
 
-class Truncated(ConnectionError):  # noqa: N818, it names what happened
+class Truncated(ConnectionError):
     """The server closed the connection before the end that it had promised."""
 
     def __init__(self, received: int, promised: int | None) -> None:

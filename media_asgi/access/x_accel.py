@@ -11,8 +11,8 @@ from email.header import decode_header
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from ..http.headers import override
 from ..http.path import merge_slashes
-from ..http.representation import override
 from ..types import Headers, Message, Send
 
 # Django writes a value that Latin-1 can't hold as encoded words (RFC 2047), and nothing else beside

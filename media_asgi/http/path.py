@@ -12,7 +12,7 @@ from collections.abc import Collection, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from .representation import nameless
+from .media_types import nameless
 
 _ON_WINDOWS = os.name == "nt"
 

@@ -18,7 +18,7 @@ _OWS = b" \t"
 
 # 19 digits hold every file offset; int() refuses to read thousands.
 _MAX_DIGITS = 19
-_BEYOND = 10**_MAX_DIGITS
+_BEYOND: int = 10**_MAX_DIGITS
 
 
 class ByteRange(NamedTuple):
@@ -29,7 +29,7 @@ class ByteRange(NamedTuple):
         return self.stop - self.start
 
 
-class RangeNotSatisfiable(Exception):  # noqa: N818  (the RFC's word)
+class RangeNotSatisfiable(Exception):
     """Every range lies past the end: 416."""
 
 
@@ -101,10 +101,11 @@ def _longer(first: bytes, last: bytes) -> bool:
 
 
 def _int(digits: bytes) -> int:
-    if len(digits) > _MAX_DIGITS and len(digits := digits.lstrip(b"0")) > _MAX_DIGITS:
-        return _BEYOND
-    number: int = int(digits or b"0")
-    return number
+    if len(digits) > _MAX_DIGITS:
+        digits = digits.lstrip(b"0")
+        if len(digits) > _MAX_DIGITS:
+            return _BEYOND
+    return int(digits or b"0")
 
 
 def _joined(spans: Sequence[ByteRange]) -> list[ByteRange]:

@@ -57,7 +57,7 @@ def respond(
     if status == 304:
         return not_modified(current)
     if status is not None:
-        return error(status, _of_any_answer(current.extra), method)
+        return error_response(status, _of_any_answer(current.extra), method)
     asked = fields.get(b"range")
     # Section 14.2: ranges are defined for GET alone.
     if asked is not None and method == "GET":
@@ -67,15 +67,15 @@ def respond(
                 spans = ranges.parse(asked, current.size)
             except ranges.RangeNotSatisfiable:
                 unsatisfied = (b"content-range", b"bytes */%d" % current.size)
-                return error(416, [unsatisfied, *_of_any_answer(current.extra)])
+                return error_response(416, [unsatisfied, *_of_any_answer(current.extra)])
             if spans is not None:
                 parts = boundary() if len(spans) > 1 else b""
                 return _partial(current, spans, parts, validated=validated is not None)
-    answer = whole(current)
+    answer = full_response(current)
     return answer._replace(body=[], length=0) if method == "HEAD" else answer
 
 
-def whole(current: Representation) -> Response:
+def full_response(current: Representation) -> Response:
     """The answer to a GET without conditions."""
     headers = _headers(current, current.content_type, current.size)
     if not current.size:
@@ -131,7 +131,9 @@ def _partial(
     return Response(206, headers, body, length)
 
 
-def error(status: int, extra: Iterable[tuple[bytes, bytes]] = (), method: str = "GET") -> Response:
+def error_response(
+    status: int, extra: Iterable[tuple[bytes, bytes]] = (), method: str = "GET"
+) -> Response:
     """A short text that says what the status does.
 
     Never to be stored: a 404 and a 405 are cacheable by heuristics (section 15.1), and a cache

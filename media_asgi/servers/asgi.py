@@ -33,7 +33,7 @@ _WAITS_LONG, _SHARE = 5, 1 / 12
 _SMALL = 16 * 1024
 
 
-class ClientDisconnected(Exception):  # noqa: N818
+class ClientDisconnected(Exception):
     """The client is no longer there, or takes no byte any more: nothing is left to be sent."""
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Error, Page, sync_playwright
 
 from media_asgi.access.x_accel import deliberate_type
-from media_asgi.http.representation import runs_no_script
+from media_asgi.http.media_types import runs_no_script
 
 from ..client import Connection
 from ..programs import program

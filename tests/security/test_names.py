@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from media_asgi import Location, MediaMiddleware, signing
-from media_asgi.http.representation import SANDBOX, content_type, runs_no_script
+from media_asgi.http.media_types import SANDBOX, content_type, runs_no_script
 
 from ..client import Connection
 from ..fuzz.target import NAME, VALUE, Target, scope

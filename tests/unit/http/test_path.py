@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media_asgi.http.media_types import content_type
 from media_asgi.http.path import file_name, hidden_segment, is_traversal, request_path
-from media_asgi.http.representation import content_type
 
 # RFC 3986 section 3.3: a segment is anything between slashes; section 5.2.4: "." and ".." are the
 # client's to remove.

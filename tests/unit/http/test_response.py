@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from media_asgi.http.ranges import ByteRange
 from media_asgi.http.representation import Representation
-from media_asgi.http.response import Response, error, respond, whole
+from media_asgi.http.response import Response, error_response, full_response, respond
 
 from .. import models
 from ..models import Meant, State, Tag
@@ -72,7 +72,7 @@ def test_200(method: str) -> None:
     response = respond(method, {}, representation(), lambda: BOUNDARY)
     assert (response.status, dict(response.headers)) == (200, OF_A_FILE)
     assert body_of(response) == (CONTENT if method == "GET" else b"")
-    assert whole(representation()).headers == response.headers
+    assert full_response(representation()).headers == response.headers
 
 
 HALF_A_GIB = 512 << 20
@@ -105,7 +105,7 @@ def test_a_body_above_512_mib_is_not_to_be_buffered_by_nginx(
 def test_a_location_may_say_otherwise_of_buffering() -> None:
     own = (b"x-accel-buffering", b"yes")
     current = dataclasses.replace(representation(size=2 * HALF_A_GIB), extra=[own])
-    headers = whole(current).headers
+    headers = full_response(current).headers
     assert [pair for pair in headers if pair[0] == own[0]] == [own]
 
 
@@ -243,7 +243,7 @@ def test_nothing_of_the_representation_is_shared() -> None:
 
 def test_204() -> None:
     # Section 15.3.5: no content, and no length of it (8.6).
-    answer = error(204, [OWN])
+    answer = error_response(204, [OWN])
     assert dict(answer.headers) == {b"cache-control": b"no-store", b"x-own": b"1"}
     assert (answer.length, body_of(answer)) == (0, b"")
 
@@ -251,8 +251,8 @@ def test_204() -> None:
 @pytest.mark.parametrize("status", [302, 403, 404, 405, 412, 416, 500, 503])
 def test_errors(status: int) -> None:
     # Section 15.1: a cache may keep a 404 or a 405, unless it is told.
-    get = error(status, [OWN])
-    head = error(status, [OWN], "HEAD")
+    get = error_response(status, [OWN])
+    head = error_response(status, [OWN], "HEAD")
     body = body_of(get)
     assert get.status == head.status == status
     assert body.startswith(b"%d " % status)
