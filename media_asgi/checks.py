@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -25,7 +25,8 @@ from django.utils.module_loading import import_string
 from django.views.static import serve
 
 from .check_messages import message
-from .location import Location, project_folders
+from .conf import decoded_prefix, project_folders
+from .location import Location
 from .middleware import MediaMiddleware
 
 _SIGNED = "media_asgi.storage.SignedMediaStorage"
@@ -149,7 +150,7 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_Served], list[CheckMes
         messages.append(message("E002", url=repr(settings.MEDIA_URL)))
     elif settings.MEDIA_ROOT:
         folder = os.path.abspath(settings.MEDIA_ROOT)
-        return [_Served(folder, _prefix(url), url.netloc)], messages
+        return [_Served(folder, decoded_prefix(url.path), url.netloc)], messages
     return [], messages
 
 
@@ -214,7 +215,7 @@ def _static(served: list[_Served]) -> Iterator[CheckMessage]:
     url = urlsplit(settings.STATIC_URL or "")
     if not url.path:
         return
-    static = _prefix(url)
+    static = decoded_prefix(url.path)
     hiding = [one for one in served if static.startswith(one.prefix)]
     for one in served:
         # A location may be there for the static files themselves.
@@ -305,11 +306,6 @@ def _is_serve(view: object) -> bool:
     if isinstance(view, functools.partial):
         return _is_serve(view.func)
     return view is serve or (hasattr(view, "__wrapped__") and _is_serve(view.__wrapped__))
-
-
-def _prefix(url: SplitResult) -> str:
-    path = unquote(url.path).strip("/")
-    return f"/{path}/" if path else "/"
 
 
 def _is_in(path: Any, folder: Any) -> bool:

@@ -23,7 +23,7 @@ from .http.path import file_name, hidden_segment, is_traversal
 from .http.representation import FileInfo, KeptHeaders, Representation, describe
 from .http.response import CONDITIONAL, Response
 from .location import Location
-from .security import Security
+from .security import SecuritySettings
 from .servers.send import read_body_nowait, response_writer, send_response
 from .sources.base import (
     NOTHING,
@@ -76,7 +76,7 @@ class HandlerContext:
     """Bytes."""
     send_timeout: float
     """Seconds."""
-    security: Security
+    security: SecuritySettings
 
 
 class HeaderOverrides(NamedTuple):
@@ -113,7 +113,7 @@ class LocationHandler:
         self._context = context
         self._source = source
         self._security = context.security
-        self._asks = context.security.asks
+        self._asks = context.security.depend_on_scheme
         self.is_internal = location.access == "internal"
         self._is_public = location.access == "public"
         self._origins = location.cors if isinstance(location.cors, frozenset) else None

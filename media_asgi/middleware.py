@@ -12,12 +12,13 @@ from weakref import WeakSet
 from django.core.exceptions import ImproperlyConfigured
 
 from .access.x_accel import ResponseInterceptor, Target
+from .conf import check_number, django_setting
 from .handler import HandlerContext, LocationHandler
 from .http import response
 from .http.headers import NOSNIFF
 from .http.path import merge_slashes, request_path
-from .location import Location, django_setting
-from .security import Security
+from .location import Location
+from .security import SecuritySettings
 from .servers import daphne
 from .servers.send import response_writer, send_response
 from .sources.base import Source
@@ -66,15 +67,15 @@ class MediaMiddleware:
                 f"MediaMiddleware got {app!r}, which is no ASGI application. Give it one first: "
                 "MediaMiddleware(get_asgi_application())."
             )
-        _check_number("chunk_size", chunk_size, int)
-        _check_number("threads", threads, int)
-        _check_number("disk_timeout", disk_timeout, int, float)
-        _check_number("send_timeout", send_timeout, int, float)
+        check_number("chunk_size", chunk_size, int)
+        check_number("threads", threads, int)
+        check_number("disk_timeout", disk_timeout, int, float)
+        check_number("send_timeout", send_timeout, int, float)
         self.app = app
         self._context = HandlerContext(
             chunk_size=chunk_size,
             send_timeout=float(send_timeout),
-            security=Security.from_settings(),
+            security=SecuritySettings.from_django(),
         )
         self._workers = partial(Workers, threads, timeout=float(disk_timeout))
         self._served = self._arrange(locations or (Location.media(),))
@@ -260,8 +261,3 @@ def _excluded(
         and not other.is_public
         and not (other.access == location.access == "signed")
     ]
-
-
-def _check_number(name: str, value: object, *kinds: type) -> None:
-    if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:  # type: ignore[operator]
-        raise ImproperlyConfigured(f"MediaMiddleware got {name}={value!r}. Give a number above 0.")

@@ -10,14 +10,13 @@ from typing import Self
 
 from django.conf import settings
 from django.middleware.security import SecurityMiddleware
-from django.utils.module_loading import import_string
 
-from .location import django_setting
+from .conf import middleware_of
 from .types import Headers, Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Security:
+class SecuritySettings:
     """What the settings ask of each answer."""
 
     referrer_policy: bytes = b""
@@ -27,8 +26,8 @@ class Security:
     proxy_header: tuple[bytes, str] | None = None
 
     @classmethod
-    def from_settings(cls) -> Self:
-        if not uses_middleware(SecurityMiddleware):
+    def from_django(cls) -> Self:
+        if middleware_of(SecurityMiddleware) is None:
             return cls()
         hsts = ""
         if settings.SECURE_HSTS_SECONDS:
@@ -53,7 +52,7 @@ class Security:
         )
 
     @property
-    def asks(self) -> bool:
+    def depend_on_scheme(self) -> bool:
         """Does anything depend on whether a request is secure?"""
         return bool(self.hsts) or self.redirect_exempt is not None
 
@@ -80,17 +79,3 @@ class Security:
         if secure and self.hsts:
             headers.append((b"strict-transport-security", self.hsts))
         return headers
-
-
-def uses_middleware(kind: type) -> bool:
-    """Is this Django middleware, or a subclass of it, installed?"""
-    return middleware_of(kind) is not None
-
-
-def middleware_of(kind: type) -> type | None:
-    """The installed Django middleware that is this one or a subclass of it."""
-    for name in django_setting("MIDDLEWARE") or ():
-        middleware = import_string(name)
-        if isinstance(middleware, type) and issubclass(middleware, kind):
-            return middleware
-    return None

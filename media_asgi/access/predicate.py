@@ -18,8 +18,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
+from ..conf import middleware_of
 from ..location import Location
-from ..security import middleware_of
 from ..types import Scope
 
 logger = logging.getLogger("media_asgi")

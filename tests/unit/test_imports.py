@@ -14,22 +14,24 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each folder and module of the top level, and the others that it may import.
 MAY_IMPORT = {
     "types": set(),
+    "conf": set(),
     "signing": set(),
     "storage": {"signing"},
     "http": {"types"},
     "sources": {"http", "types"},
     "servers": {"sources", "http", "types"},
-    "location": {"signing", "storage", "http", "types"},
-    "security": {"location", "http", "types"},
-    "access": {"location", "security", "signing", "http", "types"},
+    "location": {"conf", "signing", "storage"},
+    "security": {"conf", "types"},
+    "access": {"conf", "location", "signing", "http", "types"},
     "handler": {
         *("access", "location", "security", "servers", "signing", "sources", "http", "types"),
     },
     "middleware": {
-        *("handler", "access", "location", "security", "servers", "sources", "http", "types"),
+        *("handler", "access", "conf", "location", "security", "servers", "sources"),
+        *("http", "types"),
     },
     "check_messages": set(),
-    "checks": {"check_messages", "location", "middleware"},
+    "checks": {"check_messages", "conf", "location", "middleware"},
     "apps": {"checks"},
     "__init__": {"location", "middleware"},
 }

@@ -113,9 +113,9 @@ def test_a_root_that_is_swapped_to_above_a_private_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if access == "signed":
-        monkeypatch.setattr("media_asgi.location.django_setting", lambda name: None)
+        monkeypatch.setattr("media_asgi.conf.django_setting", lambda name: None)
         monkeypatch.setattr(
-            "media_asgi.location.django_setting",
+            "media_asgi.conf.django_setting",
             lambda name: "key" if name == "SECRET_KEY" else None,
         )
     root, swap = prepare(top)

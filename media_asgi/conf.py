@@ -1,0 +1,273 @@
+"""
+Validation of options, and Django's settings.
+
+An invalid option is refused at start, by ``ImproperlyConfigured``: its text names the option, the
+value and the cure. ``option`` is always the name of an option as an error text has it, such as
+``cors of the location '/media/'``.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# RFC 9110 section 5.5: visible characters, with spaces and tabs between them. No CR, LF or NUL.
+_FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
+_MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
+
+_SHARED = re.compile(r"\b(?:public|s-maxage)\b", re.IGNORECASE)
+# private="field" is about that field alone (RFC 9111 section 5.2.2.7), and counts for nothing here.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_UNSHARED = re.compile(r"(?:\A|,)[ \t]*(?:private|no-store)[ \t]*(?:,|\Z)", re.IGNORECASE)
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[\x21-\x29\x2b\x2d\x2e\x30-\x40\x5b-\x7e]+")
+
+# Headers that are worked out for each answer, and what to use instead where there is something.
+_OWN_HEADERS = {
+    "accept-ranges": "",
+    "cache-control": "; use cache_control",
+    "connection": "",
+    "content-length": "",
+    "content-range": "",
+    "content-type": "; use content_types",
+    "date": "",
+    "etag": "",
+    "last-modified": "",
+    "transfer-encoding": "",
+    "x-content-type-options": "; it is always nosniff",
+}
+
+
+def django_setting(name: str) -> Any:
+    """A setting of the Django project, ``None`` where it has none or there is no such project."""
+    if not settings.configured and "DJANGO_SETTINGS_MODULE" not in os.environ:
+        return None
+    return getattr(settings, name, None)
+
+
+def project_folders() -> list[str]:
+    """Where the project's own code is: its settings module, and ``BASE_DIR`` as Django lays it."""
+    folders = []
+    module = sys.modules.get(str(django_setting("SETTINGS_MODULE")))
+    if (source := getattr(module, "__file__", None)) is not None:
+        folders.append(os.path.dirname(os.path.realpath(source)))
+    base = django_setting("BASE_DIR")
+    if isinstance(base, str | os.PathLike) and os.fspath(base):
+        folders.append(os.path.realpath(base))
+    return folders
+
+
+def middleware_of(kind: type) -> type | None:
+    """The installed Django middleware that is this one or a subclass of it."""
+    for name in django_setting("MIDDLEWARE") or ():
+        middleware = import_string(name)
+        if isinstance(middleware, type) and issubclass(middleware, kind):
+            return middleware
+    return None
+
+
+def check_number(name: str, value: object, *kinds: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:  # type: ignore[operator]
+        raise ImproperlyConfigured(f"MediaMiddleware got {name}={value!r}. Give a number above 0.")
+
+
+def check_bool(option: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f"{option} is {value!r}. Give True or False.")
+
+
+def check_header(option: str, name: str, value: str) -> None:
+    """Refuse what would be no header, or more than one (response splitting)."""
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise ImproperlyConfigured(f"{option}: {name!r} is no header name (RFC 9110 section 5.1).")
+    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+        raise ImproperlyConfigured(
+            f"{option}: {name} is {value!r}. Give a string of one line, without control characters "
+            "and with none beyond Latin-1 (RFC 9110 section 5.5)."
+        )
+
+
+def check_headers(option: str, headers: Mapping[str, str]) -> None:
+    if not isinstance(headers, Mapping):
+        raise ImproperlyConfigured(
+            f"{option} is {headers!r}. Give a mapping of names to values, or a callable of the "
+            "path that returns one."
+        )
+    for name, value in headers.items():
+        check_header(option, name, value)
+        instead = _OWN_HEADERS.get(name.lower())
+        if instead is not None:
+            raise ImproperlyConfigured(
+                f"{option} sets {name}, which is worked out for each answer{instead}."
+            )
+
+
+def cache_control(option: str, value: str, *, is_public: bool) -> str:
+    """The ``Cache-Control`` of files; without ``is_public``, one that keeps them from others."""
+    check_header(option, "cache-control", value)
+    if is_public:
+        return value
+    if _SHARED.search(value):
+        raise ImproperlyConfigured(
+            f"{option} is {value!r}, with which a shared cache gives the files to anyone, "
+            "whatever access says. Leave it out, or give one with 'private'."
+        )
+    # With max-age alone a shared cache may store, too (RFC 9111 section 3).
+    return value if _UNSHARED.search(_QUOTED.sub('""', value)) else f"private, {value}"
+
+
+def path_pattern(option: str, value: str | re.Pattern[str]) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(value)
+        pattern.search("")
+    except (re.error, TypeError) as error:
+        raise ImproperlyConfigured(
+            f"{option} is {value!r}, which is no regular expression for a path ({error}). Give one "
+            "such as r'\\.[0-9a-f]{12}\\.'."
+        ) from error
+    return pattern
+
+
+def content_types(option: str, types: Mapping[str, str]) -> dict[str, str]:
+    """Media types by ending, in lower case and with a dot."""
+    if not isinstance(types, Mapping):
+        raise ImproperlyConfigured(
+            f"{option} is {types!r}. Give a mapping of endings to types, such as "
+            '{".md": "text/markdown; charset=utf-8"}.'
+        )
+    for extension, type_ in types.items():
+        if not isinstance(extension, str) or not extension.strip("."):
+            raise ImproperlyConfigured(
+                f'{option} has the ending {extension!r}. Give one such as ".md".'
+            )
+        if (
+            not isinstance(type_, str)
+            or not _MEDIA_TYPE.fullmatch(type_)
+            or not _FIELD_VALUE.fullmatch(type_)
+        ):
+            raise ImproperlyConfigured(
+                f"{option} maps {extension!r} to {type_!r}, which is no media type. Give one "
+                'such as "text/plain; charset=utf-8".'
+            )
+    return {"." + extension.lstrip(".").lower(): type_ for extension, type_ in types.items()}
+
+
+def origins(option: str, value: object) -> frozenset[str]:
+    if (
+        isinstance(value, Collection)
+        and not isinstance(value, str | bytes)
+        and value
+        and all(isinstance(origin, str) and _ORIGIN.fullmatch(origin) for origin in value)
+    ):
+        return frozenset(value)
+    raise ImproperlyConfigured(
+        f"{option} is {value!r}. Give '*' or a list of origins, each a scheme, "
+        "a host and perhaps a port, as a browser sends them: ['https://app.example']."
+    )
+
+
+def dotfiles(option: str, names: object) -> frozenset[str]:
+    if not isinstance(names, Collection) or isinstance(names, str | bytes):
+        raise ImproperlyConfigured(
+            f"{option} is {names!r}. Give True, False, or a list of names, such "
+            'as [".thumbnails", ".well-known"].'
+        )
+    for name in names:
+        if (
+            not isinstance(name, str)
+            or name[:1] != "."
+            or name in (".", "..")
+            or "/" in name
+            or "\0" in name
+        ):
+            raise ImproperlyConfigured(
+                f"{option} has {name!r}. Give names of one segment each "
+                'that begin with a dot, such as ".well-known".'
+            )
+    return frozenset(names)
+
+
+def absolute_folders(option: str, folders: object) -> tuple[str, ...]:
+    if isinstance(folders, Collection) and not isinstance(folders, str | bytes) and folders:
+        paths = [os.fspath(folder) for folder in folders if isinstance(folder, str | os.PathLike)]
+        if len(paths) == len(folders) and all(
+            isinstance(path, str) and os.path.isabs(path) and "\0" not in path for path in paths
+        ):
+            return tuple(paths)
+    raise ImproperlyConfigured(
+        f"{option} is {folders!r}. Give True, False or a list of the "
+        'absolute folders into which links may lead, such as ["/srv/shared"].'
+    )
+
+
+def split_url(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"url of a location is {url!r}, which is no URL ({error}). Give a path such as "
+            '"/media/".'
+        ) from error
+
+
+def decoded_prefix(path: str) -> str:
+    """The decoded path of a URL with ``/`` at both ends; ``"/"`` for an empty one."""
+    path = unquote(path).strip("/")
+    return f"/{path}/" if path else "/"
+
+
+def url_prefix(url: str) -> str:
+    """The prefix of a location's URLs, decoded, with ``/`` at both ends."""
+    if not isinstance(url, str):
+        raise ImproperlyConfigured(
+            f'url of a location is {url!r}. Give a path such as "/media/", or a full URL.'
+        )
+    parts = split_url(url)
+    if parts.query or parts.fragment:
+        raise ImproperlyConfigured(
+            f"url of a location is {url!r}, with a query or a fragment. Give the path alone; a "
+            '"?" or "#" of its own is written %3F or %23.'
+        )
+    prefix = decoded_prefix(parts.path)
+    if prefix == "/":
+        raise ImproperlyConfigured(
+            f"url of a location is {url!r}, under which every page of the site would be taken for "
+            'a file. Give it a path of its own, such as "/media/".'
+        )
+    if any(segment in ("", ".", "..") for segment in prefix[1:-1].split("/")) or "\0" in prefix:
+        raise ImproperlyConfigured(
+            f"url of a location is {url!r}, which no request's path matches: it has an empty "
+            'segment, a "." or a "..". Give a path such as "/media/".'
+        )
+    return prefix
+
+
+def root_folder(root: str | os.PathLike[str], url: str) -> str:
+    """The absolute path of a location's root, which doesn't hold the project's code."""
+    try:
+        path = os.fspath(root)
+    except TypeError:
+        path = None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ImproperlyConfigured(
+            f"root of the location {url!r} is {root!r}. Give the folder that holds its files, such "
+            'as BASE_DIR / "media".'
+        )
+    # realpath, so that a link to the project's own folder is seen; the root as given is what is
+    # opened, so that a link may be turned to another folder while the server runs.
+    resolved = os.path.realpath(path)
+    for code in project_folders():
+        if code == resolved or code.startswith(resolved.rstrip(os.sep) + os.sep):
+            raise ImproperlyConfigured(
+                f"root of the location {url!r} is {path!r}, which holds the project's own code "
+                f"({code}): settings and database would be public. Give a folder of its own, such "
+                'as BASE_DIR / "media".'
+            )
+    return os.path.abspath(path)
