@@ -46,8 +46,12 @@ class _Served(NamedTuple):
     location: Location | None = None
 
     @property
-    def access(self) -> object:
-        return self.location.access if self.location else "public"
+    def is_public(self) -> bool:
+        return not self.location or self.location.policy.is_public
+
+    @property
+    def answers_clients(self) -> bool:
+        return not self.location or self.location.policy.answers_clients
 
     @property
     def is_media(self) -> bool:
@@ -188,7 +192,7 @@ def _folder(served: _Served) -> Iterator[CheckMessage]:
         yield message("E003", root=root)
     except OSError as error:
         yield message("W006", root=root, error=error.strerror)
-    if served.access == "internal":
+    if not served.answers_clients:
         return  # what is handed over is the application's own choice
     code = [*project_folders(), *(config.path for config in apps.get_app_configs())]
     for path in code:
@@ -224,7 +228,7 @@ def _static(served: list[_Served]) -> Iterator[CheckMessage]:
         )
         if meant and not one.is_media:
             continue
-        if one.access == "internal" or one.host != url.netloc:
+        if not one.answers_clients or one.host != url.netloc:
             continue
         if one in hiding:
             falls_through = one.location is not None and one.location.fallthrough
@@ -245,17 +249,15 @@ def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
     if settings.MEDIA_ROOT and whitenoise and _is_in(settings.MEDIA_ROOT, whitenoise):
         yield message("W012", whitenoise=whitenoise)
     for one in served:
-        if one.access == "public":
+        if one.is_public or one.location is None:
             continue
         # A guarded folder below a public one is left out there; the same folder is not.
         by = [
-            other.url
-            for other in served
-            if other.access == "public" and _is_same(other.folder, one.folder)
+            other.url for other in served if other.is_public and _is_same(other.folder, one.folder)
         ]
         by += [f"{name} ({root})" for name, root in roots.items() if _is_in(one.folder, root)]
         if by:
-            yield message("W013", root=one.root, access=repr(one.access), public=by[0])
+            yield message("W013", root=one.root, access=repr(one.location.access), public=by[0])
 
 
 def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
@@ -271,7 +273,7 @@ def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
         if storage["BACKEND"] == _SIGNED:
             deepest = max((len(os.path.realpath(one.folder)) for one in holding), default=0)
             for one in holding:
-                if one.access == "public" and len(os.path.realpath(one.folder)) == deepest:
+                if one.is_public and len(os.path.realpath(one.folder)) == deepest:
                     yield message("W016", alias=repr(alias), url=one.url)
 
 

@@ -10,12 +10,8 @@ import time
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from django.core.exceptions import BadRequest, SuspiciousOperation
-from django.core.signing import BadSignature
-
-from . import signing
 from .access import x_accel
-from .access.predicate import Predicate
+from .access.base import AccessDenied, HeaderOverrides
 from .http import cors, ranges, response
 from .http.headers import NOSNIFF, override, pick
 from .http.media_types import SANDBOX, content_type, runs_no_script
@@ -79,14 +75,6 @@ class HandlerContext:
     security: SecuritySettings
 
 
-class HeaderOverrides(NamedTuple):
-    """What one request changes in the headers of its file."""
-
-    content_type: bytes | None = None
-    cache_control: bytes | None = None
-    headers: Sequence[tuple[bytes, bytes]] = ()
-
-
 class _KnownFile(NamedTuple):
     """What is remembered of a file. It holds as long as the version is the same."""
 
@@ -114,14 +102,13 @@ class LocationHandler:
         self._source = source
         self._security = context.security
         self._asks = context.security.depend_on_scheme
-        self.is_internal = location.access == "internal"
-        self._is_public = location.access == "public"
+        self.is_internal = not location.policy.answers_clients
+        self._is_public = location.policy.is_public
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
-        self._predicate = Predicate(location) if callable(location.access) else None
         # Headers of any answer, by whether the request is secure.
         self._common = (self._common_headers(secure=False), self._common_headers(secure=True))
         self._dotfiles_told: set[str] = set()
-        # By the path beneath the root, and whether the request is secure.
+        # By the path below the root, and whether the request is secure.
         self._known: dict[tuple[str, bool], _KnownFile] = {}
 
     async def serve(
@@ -153,7 +140,10 @@ class LocationHandler:
         try:
             if method != "GET" or fields:
                 self._check_request(method, fields)
-            changes = None if self._is_public else await self._admit(scope, path, urls, mount)
+            changes = None
+            if not self._is_public:
+                trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
+                changes = await self.location.policy.authorize(trusted, path, urls)
             found = self._respond_nowait(path, method, fields, changes, secure)
             if found is None:
                 found = await self._respond(path, method, fields, changes, secure)
@@ -274,15 +264,11 @@ class LocationHandler:
         raise AssertionError("there is always a candidate")
 
     def _common_headers(self, *, secure: bool) -> Headers:
+        policy = self.location.policy
         headers = [NOSNIFF]
-        if self.location.access == "signed":
-            # A link is a key: no other site is to learn it.
-            headers.append((b"referrer-policy", b"no-referrer"))
-            headers += self._security.headers(secure=secure)[bool(self._security.referrer_policy) :]
-        elif self.location.access != "internal":  # there the application's own middleware did it
+        if policy.answers_clients:  # else the application's own middleware adds them
             headers += self._security.headers(secure=secure)
-        if self._predicate is not None:
-            headers.append((b"vary", b"Cookie"))
+        headers = override(headers, policy.common_headers)
         if self.location.cors == "*":
             headers += cors.headers("*", {})
         return headers
@@ -300,41 +286,6 @@ class LocationHandler:
             raise HTTPError(204, cors.PREFLIGHT)
         else:
             raise HTTPError(405, [(b"allow", b"GET, HEAD")])
-
-    async def _admit(
-        self, scope: Scope, path: str, urls: Sequence[str], mount: str
-    ) -> HeaderOverrides | None:
-        """What changes for who may see the file. Raises ``HTTPError``."""
-        if self._predicate is None:
-            now = time.time()
-            try:
-                grant = signing.verify(
-                    urls[0],
-                    scope.get("query_string") or b"",
-                    aliases=urls[1:],
-                    leeway=self.location.leeway,
-                    now=now,
-                )
-            except BadSignature:
-                raise HTTPError(403, []) from None
-            headers = dict(signing.headers(grant, now))
-            until = headers.pop(b"cache-control")
-            del headers[b"referrer-policy"]  # has every answer here
-            return HeaderOverrides(
-                cache_control=until if self.location.cache_control is None else None,
-                headers=tuple(headers.items()),
-            )
-        try:
-            admitted = await self._predicate(scope, path, mount)
-        except (BadRequest, SuspiciousOperation):
-            # The predicate has looked at what Django can't take, such as a host that isn't allowed
-            # or a query of thousands of fields.
-            raise HTTPError(400, []) from None
-        if isinstance(admitted, str):
-            raise HTTPError(302, [(b"location", admitted.encode("ascii"))])
-        if not admitted:
-            raise HTTPError(403, [])
-        return None
 
     def _name(self, path: str) -> bytes:
         name = file_name(path, dotfiles=self.location.dotfiles)
@@ -433,7 +384,7 @@ class LocationHandler:
 
     def _failed(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
         """Status and headers that say what went wrong; the log says the rest."""
-        if isinstance(error, HTTPError):
+        if isinstance(error, HTTPError | AccessDenied):
             return error.status, error.headers
         if isinstance(error, SourceError):
             status = _STATUS.get(type(error), 500)

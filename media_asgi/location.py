@@ -13,6 +13,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from . import conf
+from .access import access_policy
+from .access.base import AccessPolicy
 from .signing import seconds
 
 Access = Literal["public", "internal", "signed"] | Callable[..., bool | Awaitable[bool]]
@@ -89,12 +91,25 @@ class Location:
     """The absolute path of ``root``."""
     prefix: str = field(init=False, repr=False)
     """The decoded path that the URLs begin with, ``/`` at both ends."""
+    policy: AccessPolicy = field(init=False, repr=False, compare=False)
+    """Decides who may have the files."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "prefix", conf.url_prefix(self.url))
         set_(self, "folder", conf.root_folder(self.root, self.url))
-        self._check_access()
+        for name in ("sandbox", "fallthrough", "login_redirect"):
+            conf.check_bool(self._option(name), getattr(self, name))
+        try:
+            seconds("leeway", self.leeway, or_zero=True)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{self._option('leeway')}: {error}") from error
+        set_(self, "policy", access_policy(self))
+        if self.fallthrough and not self.policy.answers_clients:
+            raise ImproperlyConfigured(
+                f"{self._option('fallthrough')} can't be: an internal location answers no client, "
+                "and its URLs go to the application anyway. Leave fallthrough out."
+            )
         if self.cache_control is not None and not callable(self.cache_control):
             set_(self, "cache_control", self._checked_cache_control(self.cache_control))
         if self.immutable is not None:
@@ -112,8 +127,6 @@ class Location:
         if not isinstance(self.follow_symlinks, bool):
             folders = conf.absolute_folders(self._option("follow_symlinks"), self.follow_symlinks)
             set_(self, "follow_symlinks", folders)
-        for name in ("sandbox", "fallthrough", "login_redirect"):
-            conf.check_bool(self._option(name), getattr(self, name))
 
     @classmethod
     def media(cls, **options: Any) -> Self:
@@ -166,13 +179,9 @@ class Location:
             )
         return cls(**({"url": url, "root": storage.location} | options))
 
-    @property
-    def is_public(self) -> bool:
-        return self.access == "public"
-
     def cache_control_for(self, path: str) -> str:
         """The ``Cache-Control`` of the file at ``path`` beneath the root."""
-        private = "" if self.is_public else "private, "
+        private = "" if self.policy.is_public else "private, "
         assert not isinstance(self.immutable, str)
         if self.immutable is not None and self.immutable.search(path):
             return private + FOREVER
@@ -184,7 +193,7 @@ class Location:
 
     def _checked_cache_control(self, value: str, of: str = "") -> str:
         option = self._option("cache_control") + of
-        return conf.cache_control(option, value, is_public=self.is_public)
+        return conf.cache_control(option, value, is_public=self.policy.is_public)
 
     def headers_for(self, path: str) -> list[tuple[bytes, bytes]]:
         """The configured headers of the file at ``path`` beneath the root."""
@@ -206,34 +215,3 @@ class Location:
 
     def _option(self, name: str) -> str:
         return f"{name} of the location {self.url!r}"
-
-    def _check_access(self) -> None:
-        if not callable(self.access) and self.access not in ("public", "internal", "signed"):
-            raise ImproperlyConfigured(
-                f"{self._option('access')} is {self.access!r}. Give 'public', 'internal', "
-                "'signed', or a callable of the request and the path."
-            )
-        if self.access == "internal" and self.fallthrough:
-            raise ImproperlyConfigured(
-                f"{self._option('fallthrough')} can't be: an internal location answers no client, "
-                "and its URLs go to the application anyway. Leave fallthrough out."
-            )
-        if self.access == "signed" and not conf.django_setting("SECRET_KEY"):
-            raise ImproperlyConfigured(
-                f"{self._option('access')} is 'signed', and Django's SECRET_KEY, which signs, is "
-                "not set. Set it, or build the location where Django's settings are."
-            )
-        try:
-            seconds("leeway", self.leeway, or_zero=True)
-        except ValueError as error:
-            raise ImproperlyConfigured(f"{self._option('leeway')}: {error}") from error
-        if self.leeway and self.access != "signed":
-            raise ImproperlyConfigured(
-                f"{self._option('leeway')} allows for clocks that differ on a signed link. Set "
-                "access='signed', or leave leeway out."
-            )
-        if self.login_redirect and not callable(self.access):
-            raise ImproperlyConfigured(
-                f"{self._option('login_redirect')} asks for a predicate to redirect for. Give "
-                "access a callable of the request and the path, or leave login_redirect out."
-            )

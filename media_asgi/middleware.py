@@ -103,7 +103,7 @@ class MediaMiddleware:
         self._places = {
             location.prefix: Place(location.folder)
             for location in longest_first
-            if not location.is_public
+            if not location.policy.is_public
         }
         return [
             LocationHandler(
@@ -251,13 +251,13 @@ def _excluded(
     location: Location, others: Sequence[Location], places: Mapping[str, Place]
 ) -> list[ExcludedFolder]:
     """The folders whose files are another location's, and not for whoever may see this one's."""
-    if location.access == "internal":
+    if not location.policy.answers_clients:
         return []
     root = os.path.realpath(location.folder)
     return [
         ExcludedFolder(place := places[other.prefix], may_be_root=place.known.path == root)
         for other in others
         if other is not location
-        and not other.is_public
-        and not (other.access == location.access == "signed")
+        and not other.policy.is_public
+        and not (other.policy.decides_by_url and type(other.policy) is type(location.policy))
     ]

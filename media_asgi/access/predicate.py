@@ -6,12 +6,13 @@ import contextlib
 import inspect
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.apps import apps
 from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
@@ -19,16 +20,20 @@ from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
 from ..conf import middleware_of
-from ..location import Location
 from ..types import Scope
+from .base import AccessDenied, AccessPolicy, HeaderOverrides, LocationOptions
 
 logger = logging.getLogger("media_asgi")
 
 
-class Predicate:
+class Predicate(AccessPolicy):
     """A location's callable ``access``."""
 
-    def __init__(self, location: Location) -> None:
+    value = "a callable access"
+    options = frozenset({"login_redirect"})
+    common_headers = ((b"vary", b"Cookie"),)
+
+    def __init__(self, location: LocationOptions) -> None:
         self._ask: Any = location.access
         self._redirects = location.login_redirect
         self._is_async = inspect.iscoroutinefunction(self._ask) or inspect.iscoroutinefunction(
@@ -36,17 +41,30 @@ class Predicate:
         )
         self._loaders: list[Callable[[HttpRequest], object]] | None = None
 
-    async def __call__(self, scope: Scope, path: str, mount: str) -> bool | str:
-        """May this request have the file at ``path`` beneath the root?
+    async def authorize(
+        self, scope: Scope, path: str, urls: Sequence[str]
+    ) -> HeaderOverrides | None:
+        try:
+            admitted = await self._admits(scope, path)
+        except (BadRequest, SuspiciousOperation):
+            # The predicate has looked at what Django can't take, such as a host that isn't allowed
+            # or a query of thousands of fields.
+            raise AccessDenied(400) from None
+        if isinstance(admitted, str):
+            raise AccessDenied(302, [(b"location", admitted.encode("ascii"))])
+        if not admitted:
+            raise AccessDenied(403)
+        return None
 
-        ``mount``: its ``root_path``; the scope's may be the client's.
+    async def _admits(self, scope: Scope, path: str) -> bool | str:
+        """May this request have the file at ``path`` beneath the root?
 
         A string is the URL to send it to instead. Raises whatever the predicate does, and
         ``TypeError`` where it doesn't say ``True`` or ``False``.
         """
         # There is no body for a Content-Type to describe, and Django raises on some.
         headers = [pair for pair in scope["headers"] if pair[0].lower() != b"content-type"]
-        scope = {**scope, "root_path": mount, "headers": headers}
+        scope = {**scope, "headers": headers}
         # As Django's own handler does, each request has a thread of its own for what is sync.
         async with ThreadSensitiveContext():
             set_script_prefix(get_script_prefix(scope))  # for whoever reverses a URL

@@ -20,11 +20,11 @@ MAY_IMPORT = {
     "http": {"types"},
     "sources": {"http", "types"},
     "servers": {"sources", "http", "types"},
-    "location": {"conf", "signing", "storage"},
+    "location": {"access", "conf", "signing", "storage"},
     "security": {"conf", "types"},
-    "access": {"conf", "location", "signing", "http", "types"},
+    "access": {"conf", "signing", "http", "types"},
     "handler": {
-        *("access", "location", "security", "servers", "signing", "sources", "http", "types"),
+        *("access", "location", "security", "servers", "sources", "http", "types"),
     },
     "middleware": {
         *("handler", "access", "conf", "location", "security", "servers", "sources"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from media_asgi import Location, MediaMiddleware, handler
 from media_asgi.sources import guard, local, memory_cache, openat2
@@ -113,11 +114,7 @@ def test_a_root_that_is_swapped_to_above_a_private_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if access == "signed":
-        monkeypatch.setattr("media_asgi.conf.django_setting", lambda name: None)
-        monkeypatch.setattr(
-            "media_asgi.conf.django_setting",
-            lambda name: "key" if name == "SECRET_KEY" else None,
-        )
+        monkeypatch.setitem(vars(settings), "SECRET_KEY", "key")
     root, swap = prepare(top)
     application = MediaMiddleware(
         inner,
