@@ -131,36 +131,20 @@ def verify(
     its subclass ``SignatureExpired`` for one that was good once.
     """
     allowance = seconds("leeway", leeway, or_zero=True)
+    grant, signature = _read(query_string)
+    parameters = _parameters(grant.expires, grant.download)
     try:
-        found = _find(query_string.split(b"&"))
-        expires, signature = found[_EXPIRES], found[_SIGNATURE]
-        if not _DIGITS.fullmatch(expires):
-            raise BadSignature(f"The link's {_EXPIRES} is no time.")
-        download: str | bool = False
-        if (encoded := found.get(_DOWNLOAD)) is not None:
-            # Proxies and clients may write a space as "+", and all of it in other escapes.
-            download = unquote_to_bytes(encoded.replace("+", " ")).decode("utf-8") or True
-        parameters = _parameters(int(expires), download)
         candidates = [
             _signed(reading.encode("utf-8", "surrogateescape"), parameters)
             for reading in (path, *aliases)
         ]
-    except KeyError as error:
-        raise BadSignature(f"The link has no {error.args[0]}.") from None
     except UnicodeError:
-        raise BadSignature("The link is no UTF-8.") from None
-    signer = Signer(salt=_SALT)
-    for candidate in candidates:
-        try:
-            signer.unsign(f"{candidate}:{signature}")
-        except BadSignature:
-            continue
-        break
-    else:
+        raise BadSignature("The link's path is not UTF-8.") from None
+    if not any(_holds(candidate, signature) for candidate in candidates):
         raise BadSignature("The link's signature does not match.")
-    if (time.time() if now is None else now) >= int(expires) + allowance:
-        raise SignatureExpired(f"The link expired at {expires}.")
-    return Grant(int(expires), download)
+    if (time.time() if now is None else now) >= grant.expires + allowance:
+        raise SignatureExpired(f"The link expired at {grant.expires}.")
+    return grant
 
 
 def headers(grant: Grant, now: float) -> list[tuple[bytes, bytes]]:
@@ -229,6 +213,32 @@ def _signed(path: bytes, parameters: str) -> str:
     would do so ("?", "&", "=", ":") is escaped.
     """
     return f"{quote(path)}?{parameters}"
+
+
+def _holds(signed: str, signature: str) -> bool:
+    try:
+        Signer(salt=_SALT).unsign(f"{signed}:{signature}")
+    except BadSignature:
+        return False
+    return True
+
+
+def _read(query_string: bytes) -> tuple[Grant, str]:
+    """The grant that a query claims, and its signature. Raises ``BadSignature``."""
+    try:
+        found = _find(query_string.split(b"&"))
+        expires, signature = found[_EXPIRES], found[_SIGNATURE]
+        download: str | bool = False
+        if (encoded := found.get(_DOWNLOAD)) is not None:
+            # Proxies and clients may write a space as "+", and all of it in other escapes.
+            download = unquote_to_bytes(encoded.replace("+", " ")).decode("utf-8") or True
+    except KeyError as error:
+        raise BadSignature(f"The link has no {error.args[0]}.") from None
+    except UnicodeError:
+        raise BadSignature("The link's query is not UTF-8.") from None
+    if not _DIGITS.fullmatch(expires):
+        raise BadSignature(f"The link's {_EXPIRES} is not a time.")
+    return Grant(int(expires), download), signature
 
 
 def _find(pairs: list[bytes]) -> dict[str, str]:
