@@ -1,5 +1,7 @@
-"""``"media_asgi"`` in ``INSTALLED_APPS`` adds the system checks, and has ``runserver`` see each
-change of the application's module."""
+"""
+``"media_asgi"`` in ``INSTALLED_APPS`` adds the system checks. It also makes ``runserver`` reload
+when the module of ``ASGI_APPLICATION`` changes.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,12 +26,15 @@ class MediaAsgiConfig(AppConfig):
 
 
 def _watch_application(sender: BaseReloader, **_: Any) -> None:
-    """Of a module that can't be imported Django watches only the file that raised, which for a
-    wrong option is the package's own: to correct the option would change nothing."""
+    """Make Django's reloader watch the application's module, asgi.py.
+
+    If asgi.py fails to import, the reloader watches only the file that raised. For an invalid
+    option that is a file of this package, so a correction of asgi.py would not be seen.
+    """
     module = str(getattr(settings, "ASGI_APPLICATION", None) or "").rpartition(".")[0]
     try:
         spec = find_spec(module)
-    except Exception:  # of a package above it, or there is no such module: a check tells
+    except Exception:  # the module or its package can't be imported, which a check reports
         return
     if spec is not None and spec.has_location and spec.origin:
         path = Path(spec.origin)

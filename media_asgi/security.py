@@ -1,7 +1,8 @@
 """
-Django's own security settings, which its SecurityMiddleware never gets to apply to media.
+Django's security settings, applied to media.
 
-Worked out once, at start; each counts only while SecurityMiddleware is installed.
+Django's SecurityMiddleware doesn't see the responses of this package. The settings are read once,
+at start. They count only if SecurityMiddleware is installed.
 """
 
 import re
@@ -17,16 +18,18 @@ from .types import Headers, Scope
 
 @dataclass(frozen=True, slots=True)
 class SecuritySettings:
-    """What the settings ask of each answer."""
+    """What the settings require of each response."""
 
     referrer_policy: bytes = b""
     hsts: bytes = b""
     redirect_exempt: tuple[re.Pattern[str], ...] | None = None
-    """``None``: insecure requests are served."""
+    """Paths for which an insecure request is served. ``None``: it is served for all paths."""
     proxy_header: tuple[bytes, str] | None = None
+    """The header, and its value on a request that a proxy received over TLS."""
 
     @classmethod
     def from_django(cls) -> Self:
+        """The settings of the project. All are off if SecurityMiddleware is not installed."""
         if middleware_of(SecurityMiddleware) is None:
             return cls()
         hsts = ""
@@ -39,7 +42,7 @@ class SecuritySettings:
         proxy_header = None
         if settings.SECURE_PROXY_SSL_HEADER:
             name, value = settings.SECURE_PROXY_SSL_HEADER
-            # As Django names it: the key of a WSGI environment.
+            # The setting has the name as a WSGI environment has it.
             name = name.removeprefix("HTTP_").replace("_", "-").lower()
             proxy_header = (name.encode("latin-1"), value)
         return cls(
@@ -53,11 +56,11 @@ class SecuritySettings:
 
     @property
     def depend_on_scheme(self) -> bool:
-        """Does anything depend on whether a request is secure?"""
+        """Does a response depend on whether its request is secure?"""
         return bool(self.hsts) or self.redirect_exempt is not None
 
     def is_secure(self, scope: Scope) -> bool:
-        """``HttpRequest.is_secure()``, without the request."""
+        """Is the request secure, as ``HttpRequest.is_secure()`` says?"""
         if self.proxy_header is not None:
             name, wanted = self.proxy_header
             values = [value for key, value in scope["headers"] if key.lower() == name]
@@ -73,6 +76,7 @@ class SecuritySettings:
         )
 
     def headers(self, *, secure: bool) -> Headers:
+        """The header fields of each response to a request that is secure, or is not."""
         headers = []
         if self.referrer_policy:
             headers.append((b"referrer-policy", self.referrer_policy))

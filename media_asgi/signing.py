@@ -1,20 +1,20 @@
 """
-Signed URLs: whoever has one may see one file until the link expires.
+Signed URLs: a client that has one may see one file until the link expires.
 
 ::
 
     /private/a.pdf?media-expires=1700000000&media-download=report.pdf&media-signature=…
 
-``media-expires``: seconds since the epoch, from which on the link is refused.
+``media-expires``: seconds since the epoch. From this time on the link is refused.
 
-``media-download``: the name that browsers save the file under; empty: the URL's own. Only where it
-was asked for.
+``media-download``: the name under which browsers save the file. An empty one means the URL's own.
+It is there only if the link was made with ``download``.
 
-``media-signature``: HMAC-SHA256, by Django's ``core.signing``, of the path and the parameters
-above. ``SECRET_KEY`` makes it, and ``SECRET_KEY_FALLBACKS`` are good for it too.
+``media-signature``: HMAC-SHA256 of the path and the parameters above, by Django's ``core.signing``.
+``SECRET_KEY`` makes it. ``SECRET_KEY_FALLBACKS`` verify it too.
 
-The names begin with ``media-`` because a URL may have a query of its own, where ``expires``,
-``download`` and ``signature`` are common. Other parameters neither break nor extend a link. The
+The names begin with ``media-``, because a URL may have a query of its own, in which ``expires``,
+``download`` and ``signature`` are common. Other parameters don't change what a link allows. The
 host is not signed.
 """
 
@@ -36,23 +36,24 @@ _SALT = "media_asgi.signing"
 _EXPIRES, _DOWNLOAD, _SIGNATURE = "media-expires", "media-download", "media-signature"
 _OURS = frozenset({_EXPIRES, _DOWNLOAD, _SIGNATURE})
 
-# Above timedelta.max; two of these and the time of day still have 15 digits.
+# Seconds, above timedelta.max. The time of day plus two of these still has 15 digits.
 _LONGEST = 10**14
 _DIGITS = re.compile(r"[1-9][0-9]{0,14}")
 
-# Folders and control characters are no part of a name (RFC 6266 section 4.3), and a line feed at
-# its end would pass content_disposition_header into the header.
+# Folders and control characters are not part of a name (RFC 6266 section 4.3).
+# content_disposition_header lets a line feed at the end of the name pass into the header.
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/\\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a link that holds allows."""
+    """What a valid link allows."""
 
     expires: int
-    """Seconds since the epoch; a link is good before, not at, that time."""
+    """Seconds since the epoch. The link is valid before that time, and not at it."""
     download: str | bool
-    """``True``: to be saved, not shown; a string: under this name."""
+    """Should the browser save the file instead of showing it? A string is the name to save it
+    under."""
 
 
 def sign_url(
@@ -63,25 +64,25 @@ def sign_url(
     download: str | bool | None = None,
     now: float | None = None,
 ) -> str:
-    """``url``, good until it expires.
+    """``url`` with a signature that is valid until the link expires.
 
-    ``url``: percent-encoded, as a storage's ``url()`` gives it: an absolute path, or a full URL
-    whose path is the one that the server sees. Its query and fragment stay. If it is signed
-    already, the new signature replaces the old one.
+    ``url``: percent-encoded, as a storage's ``url()`` returns it. It is an absolute path, or a full
+    URL whose path is the one that the server sees. Its query and fragment stay. A new signature
+    replaces an old one.
 
-    ``expires_in``: seconds or a ``timedelta``, above 0. By default an hour. The link lives up to a
-    second longer, because the time of its end is rounded up to whole seconds.
+    ``expires_in``: seconds above 0, or a ``timedelta``; by default 3600. The link may live up to a
+    second longer, because its end is rounded up to whole seconds.
 
-    ``window``: the time of the link's end is rounded up to a multiple of so many seconds, or of a
-    ``timedelta``. A page that is rendered twice within it has the same URL both times, which
-    browsers can cache. By default 0: not rounded.
+    ``window``: seconds, or a ``timedelta``; by default 0. The end of the link is rounded up to a
+    multiple of it. Within this time a page has the same URL each time it is rendered, so browsers
+    can cache the file.
 
     ``download``: ``True``, or a file name, makes browsers save the file instead of showing it. By
-    default ``None``, which ``False`` also means.
+    default ``None``, which is the same as ``False``.
 
-    ``now``: seconds since the epoch. By default the clock's.
+    ``now``: seconds since the epoch; by default the clock's.
 
-    Raises ``ValueError`` for what can't be meant.
+    Raises ``ValueError`` if an argument is invalid.
     """
     lifetime = seconds("expires_in", expires_in)
     step = max(1, math.ceil(seconds("window", window, or_zero=True)))
@@ -91,8 +92,8 @@ def sign_url(
     path = urlsplit(address).path
     if not path.startswith("/"):
         raise ValueError(
-            f"{url!r} has no absolute path, so what it names depends on the page it is on. Give a "
-            'path such as "/media/a.pdf", or a full URL.'
+            f"{url!r} has no absolute path. The file that it names would depend on the page that "
+            'links to it. Give a path such as "/media/a.pdf", or a full URL.'
         )
     end = math.ceil((time.time() if now is None else now) + lifetime)
     parameters = _parameters(-(-end // step) * step, download or False)
@@ -114,21 +115,21 @@ def verify(
 ) -> Grant:
     """What the link with this path and query allows.
 
-    ``path``: decoded, as ASGI gives it, with bytes that are no UTF-8 as ``surrogateescape`` makes
-    them.
+    ``path``: decoded, as ASGI has it. Bytes that are not UTF-8 are those of ``surrogateescape``.
 
-    ``query_string``: percent-encoded, as ASGI gives it.
+    ``query_string``: percent-encoded, as ASGI has it.
 
-    ``aliases``: other decoded paths that a link to this file may have been signed with, such as
-    with and without a script name. Each must lead to this very file.
+    ``aliases``: other decoded paths of the same file with which a link may have been signed, such
+    as the path without a script name. Each of them must lead to this file.
 
-    ``leeway``: seconds, or a ``timedelta``, for which a link is good after its end, where the
-    clocks of the machines that sign and serve differ. By default 0.
+    ``leeway``: seconds, or a ``timedelta``; by default 0. A link is valid for so long after its
+    end. This is for machines whose clocks differ.
 
-    ``now``: seconds since the epoch. By default the clock's.
+    ``now``: seconds since the epoch; by default the clock's.
 
-    Raises Django's ``BadSignature`` for a link that is altered, incomplete or no link at all, and
-    its subclass ``SignatureExpired`` for one that was good once.
+    Raises Django's ``BadSignature`` if the link is altered, incomplete or not signed, and its
+    subclass ``SignatureExpired`` if the link has expired. Raises ``ValueError`` if ``leeway`` is
+    invalid.
     """
     allowance = seconds("leeway", leeway, or_zero=True)
     grant, signature = _read(query_string)
@@ -148,10 +149,10 @@ def verify(
 
 
 def headers(grant: Grant, now: float) -> list[tuple[bytes, bytes]]:
-    """The headers of a file that is served by a link. ``now``: seconds since the epoch.
+    """The headers of a file that a client gets by a link. ``now``: seconds since the epoch.
 
-    Caches may keep it for the one who has the link, until that ends (RFC 9111 section 5.2.2), and
-    no page it leads to learns the link.
+    The client's own cache may keep the file until the link expires (RFC 9111 section 5.2.2).
+    Pages that the file links to don't learn the link.
     """
     left = max(0, math.floor(grant.expires - now))
     fields = [
@@ -166,7 +167,7 @@ def headers(grant: Grant, now: float) -> list[tuple[bytes, bytes]]:
 
 
 def seconds(name: str, value: Seconds, *, or_zero: bool = False) -> float:
-    """The option ``name`` in seconds. Raises ``ValueError`` for what is no length of time."""
+    """The option ``name`` in seconds. Raises ``ValueError`` if it is not a length of time."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if (
         isinstance(number, bool)
@@ -182,20 +183,20 @@ def seconds(name: str, value: Seconds, *, or_zero: bool = False) -> float:
 
 
 def check_download(download: object) -> None:
-    """Refuse, with ``ValueError``, what is no name to save a file under."""
+    """Raises ``ValueError`` if a file can't be saved under this name."""
     if download is None or isinstance(download, bool):
         return
     if not isinstance(download, str) or not download:
         raise ValueError(
-            f"download is {download!r}. Give the file name that browsers shall save it under, True "
-            "for the URL's own, or None."
+            f"download is {download!r}. Give the name under which browsers save the file, True "
+            "for the URL's own name, or None."
         )
     try:
         download.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError(
-            f"download is {download!r}, which is no text that a header can carry (RFC 8187). Give "
-            "a name without lone surrogates, or True for the URL's own."
+            f"download is {download!r}. A header can't carry this text (RFC 8187). Give a name "
+            "without lone surrogates, or True for the URL's own name."
         ) from None
 
 
@@ -207,10 +208,10 @@ def _parameters(expires: int, download: str | bool) -> str:
 
 
 def _signed(path: bytes, parameters: str) -> str:
-    """What is signed: the URL in the one spelling that all of its spellings have in common.
+    """The text that is signed. All spellings of a URL have the same text.
 
-    No name of a file makes it read as another URL, nor as one with a part of a signature: what
-    would do so ("?", "&", "=", ":") is escaped.
+    A file's name can't make this text that of another URL, or add a parameter to it: the
+    characters that could ("?", "&", "=", ":") are escaped.
     """
     return f"{quote(path)}?{parameters}"
 
@@ -230,7 +231,7 @@ def _read(query_string: bytes) -> tuple[Grant, str]:
         expires, signature = found[_EXPIRES], found[_SIGNATURE]
         download: str | bool = False
         if (encoded := found.get(_DOWNLOAD)) is not None:
-            # Proxies and clients may write a space as "+", and all of it in other escapes.
+            # Proxies and clients may write a space as "+", and may escape other characters.
             download = unquote_to_bytes(encoded.replace("+", " ")).decode("utf-8") or True
     except KeyError as error:
         raise BadSignature(f"The link has no {error.args[0]}.") from None
@@ -242,9 +243,9 @@ def _read(query_string: bytes) -> tuple[Grant, str]:
 
 
 def _find(pairs: list[bytes]) -> dict[str, str]:
-    """Our parameters of a query, still percent-encoded. Raises ``BadSignature`` for a repeated one.
+    """Our parameters of a query, still percent-encoded.
 
-    Raises ``UnicodeError`` where one is no UTF-8.
+    Raises ``BadSignature`` if one is repeated, and ``UnicodeError`` if one is not UTF-8.
     """
     found: dict[str, str] = {}
     for pair in pairs:

@@ -13,22 +13,22 @@ Download = str | bool | None
 
 
 class SignedMediaStorage(FileSystemStorage):
-    """A ``FileSystemStorage`` whose ``url()`` gives links for ``Location(access="signed")``.
+    """A ``FileSystemStorage`` whose ``url()`` returns links for ``Location(access="signed")``.
 
-    ``location``, ``base_url``: folder and URL, by default ``MEDIA_ROOT`` and ``MEDIA_URL``, as of
-    every ``FileSystemStorage``, whose other options it takes too.
+    ``location``, ``base_url``: the folder and its URL, by default ``MEDIA_ROOT`` and ``MEDIA_URL``.
+    The other options of Django's ``FileSystemStorage`` are taken too.
 
-    ``expires_in``: seconds, or a ``timedelta``, after which a link ends. By default an hour.
+    ``expires_in``: seconds above 0, or a ``timedelta``; by default 3600. A link expires after it.
 
-    ``window``: seconds, or a ``timedelta``, to a multiple of which a link's end is rounded up. A
-    page that is rendered twice within it has the same links, which browsers can cache. By default
-    0: each second has its own.
+    ``window``: seconds, or a ``timedelta``; by default 0. The end of a link is rounded up to a
+    multiple of it. Within this time a page has the same links each time it is rendered, so browsers
+    can cache the files.
 
-    ``download``: ``True`` makes browsers save the files instead of showing them; a callable of the
-    name in the storage says the name to save each under, ``True`` or ``False``. By default
-    ``False``.
+    ``download``: ``True`` makes browsers save the files instead of showing them. A callable gets
+    the name in the storage, and returns the name to save the file under, ``True`` or ``False``. By
+    default ``False``.
 
-    Raises ``ImproperlyConfigured`` for what can't be meant.
+    Raises ``ImproperlyConfigured`` if an option is invalid.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class SignedMediaStorage(FileSystemStorage):
             raise ImproperlyConfigured(f"SignedMediaStorage: {error}") from error
         if isinstance(base_url, str) and not base_url.startswith(("/", "http://", "https://")):
             raise ImproperlyConfigured(
-                f"SignedMediaStorage: base_url is {base_url!r}, so what a link names would depend "
-                'on the page it is on. Give a path such as "/private/", or a full URL.'
+                f"SignedMediaStorage: base_url is {base_url!r}. The file that a link names would "
+                'depend on the page it is on. Give a path such as "/private/", or a full URL.'
             )
         self._expires_in = expires_in
         self._window = window
@@ -65,15 +65,15 @@ class SignedMediaStorage(FileSystemStorage):
         expires_in: Seconds | None = None,
         download: Download = None,
     ) -> str:
-        """A link to the file ``name``. What is ``None`` is as the storage's options say.
+        """A link to the file ``name``. An argument that is ``None`` is the storage's option.
 
-        Raises ``ValueError`` for what can't be meant, and ``SuspiciousFileOperation`` for a name
-        that climbs out of the storage.
+        Raises ``ValueError`` if an argument is invalid, and ``SuspiciousFileOperation`` if the name
+        leads out of the storage.
         """
         url = super().url(name)
         # A name such as "../reports/a.pdf" would be a link to a file of another location.
         if not url.startswith(str(self.base_url)):
-            raise SuspiciousFileOperation(f"{name!r} is no name beneath {self.base_url!r}.")
+            raise SuspiciousFileOperation(f"{name!r} is not a name below {self.base_url!r}.")
         if download is None:
             download = self._download(name or "") if callable(self._download) else self._download
         return sign_url(
