@@ -22,7 +22,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.test import override_settings
 
-from media_asgi import Location, MediaMiddleware, handler
+from media_asgi import Location, MediaMiddleware, known_files
 from media_asgi.servers import daphne
 from media_asgi.signing import sign_url
 from media_asgi.sources import local, local_file, memory_cache, openat2
@@ -729,7 +729,7 @@ def test_the_tag_of_a_new_file_stays_and_ranges_depend_on_it_only_later(
 ) -> None:
     status = (media / "a.txt").stat()
     clock = Clock(status.st_mtime + 0.5)
-    monkeypatch.setattr(handler, "time", clock)
+    monkeypatch.setattr(known_files, "time", clock)
     application = serve()
     seen = []
     for _ in range(5):
@@ -753,7 +753,7 @@ def test_a_file_of_tomorrow(serve: Serve, media: Path, monkeypatch: pytest.Monke
     age(media, -86400)
     stamp = (media / "a.txt").stat().st_mtime
     clock = Clock(stamp - 86400)
-    monkeypatch.setattr(handler, "time", clock)
+    monkeypatch.setattr(known_files, "time", clock)
     application = serve()
     etag = ask(application, "/media/a.txt").headers["etag"]
     # A write would set the time back, and change the tag. The moment that it names comes, though.
@@ -774,7 +774,7 @@ def test_a_file_whose_time_says_nothing(
 ) -> None:
     path = media / "a.txt"
     clock = Clock(path.stat().st_ctime + 3600)
-    monkeypatch.setattr(handler, "time", clock)
+    monkeypatch.setattr(known_files, "time", clock)
     application = serve()
 
     def write(content: bytes) -> Answer:
@@ -809,7 +809,7 @@ class Held:
     def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock(time.time() + 60)
         monkeypatch.setattr(memory_cache, "time", self.clock)
-        monkeypatch.setattr(handler, "time", self.clock)
+        monkeypatch.setattr(known_files, "time", self.clock)
         self.reads: list[int] = []
         read_nowait = local_file.LocalFile.read_nowait
 
@@ -1022,7 +1022,7 @@ def test_no_descriptor_is_left_for_what_is_held(
 def test_what_is_remembered_has_a_bound(
     serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handler, "_MAX_KNOWN", 3)
+    monkeypatch.setattr(known_files, "_MAX_KNOWN", 3)
     for number in range(10):
         (media / f"{number}.txt").write_text(str(number))
     age(media, 60)
@@ -1031,7 +1031,7 @@ def test_what_is_remembered_has_a_bound(
         for number in range(10):
             assert ask(application, f"/media/{number}.txt").body == str(number).encode()
     (served,) = application._served
-    assert len(served._known) == 3
+    assert len(served._known._files) == 3
 
 
 def test_the_same_name_in_two_locations(media: Path, inner: Inner) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from media_asgi import Location, MediaMiddleware, handler
+from media_asgi import Location, MediaMiddleware, known_files
 from media_asgi.sources import guard, local, memory_cache, openat2
 from media_asgi.sources.guard import Place
 
@@ -30,7 +30,7 @@ def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(time.time() + 3600)  # so that time stamps vouch for what is remembered
-    for module in (local, guard, memory_cache, handler):
+    for module in (local, guard, memory_cache, known_files):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
