@@ -23,16 +23,9 @@ import time
 from collections.abc import Collection, Hashable, Sequence
 from concurrent.futures import Future
 
-from .base import (
-    FileForbiddenError,
-    FileMissingError,
-    FileReadError,
-    SourceBusyError,
-    SourceError,
-    Wanted,
-)
+from .base import FileMissingError, Wanted
 from .guard import ExcludedFolder, ExcludedFolders, identity_of
-from .local_file import LATER, DistantFile, LocalFile, file_version
+from .local_file import DistantFile, LocalFile, file_version
 from .openat2 import (
     AT_FDCWD,
     FLAGS,
@@ -45,6 +38,7 @@ from .openat2 import (
     TO_READ,
 )
 from .portable import climbs, open_by_name, walk
+from .system_errors import open_error
 from .workers import Workers
 
 # A folder is opened anew when it has been held for so long, so that a root that a deploy or a
@@ -58,26 +52,6 @@ _IDLE = 1.0
 # How often a worker asks again where the kernel says EAGAIN without RESOLVE_CACHED (a rename raced
 # a ".." in a link, or a lease is being broken), and how long it waits in between. Seconds.
 _RETRIES, _RETRY_PAUSE = 20, 0.01
-
-
-# Errors of open(2) that say that there is no such file to be served: not there, below a file, a
-# link that climbs, loops or dangles, a name that is too long or that this file system can't have,
-# a socket, a device without a driver.
-_NO_FILE = frozenset(
-    {
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.EXDEV,
-        errno.ENAMETOOLONG,
-        errno.EILSEQ,
-        errno.EINVAL,
-        errno.ENXIO,
-        errno.ENODEV,
-        errno.EOPNOTSUPP,  # a socket, on macOS
-    }
-)
 
 
 class _Folder:
@@ -143,7 +117,7 @@ class LocalSource:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EXDEV):
                 return None
-            raise source_error(error) from error
+            raise open_error(error) from error
 
     def _folder_now(self) -> _Folder | None:
         folder = self._folder
@@ -176,7 +150,7 @@ class LocalSource:
         try:
             return await self._open_in_worker(name, wanted)
         except OSError as error:
-            raise source_error(error) from error
+            raise open_error(error) from error
 
     async def _open_in_worker(self, name: bytes, wanted: Wanted) -> LocalFile:
         if self._excluded and await self._asked_again():
@@ -314,19 +288,6 @@ class LocalSource:
     @property
     def _allowed(self) -> Collection[str | os.PathLike[str]]:
         return () if isinstance(self._follow_symlinks, bool) else self._follow_symlinks
-
-
-def source_error(error: OSError) -> SourceError:
-    """What an error of open(2) says of a file."""
-    if error.errno in _NO_FILE:
-        return FileMissingError(
-            "a link leads out of the folder" if error.errno == errno.EXDEV else ""
-        )
-    if isinstance(error, PermissionError):
-        return FileForbiddenError(str(error))
-    if error.errno in LATER:
-        return SourceBusyError(str(error))
-    return FileReadError(str(error))
 
 
 def _open_beneath(folder: int, name: bytes) -> int:

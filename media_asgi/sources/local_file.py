@@ -12,16 +12,14 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 
 from ..http.representation import FileInfo
-from .base import FileReadError, SourceBusyError, SourceError, TruncatedFileError
+from .base import TruncatedFileError
 from .descriptor import Descriptor, close
 from .openat2 import KERNEL
+from .system_errors import read_error
 from .workers import Workers, in_worker
 
 # preadv2's answers that mean "never here" rather than "not now".
 _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM})
-
-# No descriptor, memory or thread left, or a name that could not be resolved for all the renames.
-LATER = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -89,7 +87,7 @@ class LocalFile:
             return None
         except OSError as error:
             if error.errno not in _NO_NOWAIT:
-                raise _read_error(error, start) from error
+                raise read_error(error, start) from error
             _refusing_nowait.add(self._device)
             return None
         return bytes(buffer if got == size else buffer[:got])
@@ -119,7 +117,7 @@ class LocalFile:
                 yield data
                 start += len(data)
         except OSError as error:
-            raise _read_error(error, start) from error
+            raise read_error(error, start) from error
         finally:
             if coming is not None:
                 coming.cancel()
@@ -198,11 +196,6 @@ def file_info(stat_result: os.stat_result) -> FileInfo:
         etag = b'"%s"' % hashlib.sha256(known).hexdigest()[:32].encode()
         return FileInfo(size, None, version, changed, etag)
     return FileInfo(size, modified, version, changed)
-
-
-def _read_error(error: OSError, offset: int) -> SourceError:
-    kind = SourceBusyError if error.errno in LATER else FileReadError
-    return kind(f"{error.strerror} at byte {offset}")
 
 
 def _read(fd: int, start: int, size: int) -> bytes:
