@@ -37,7 +37,7 @@ _FILE_SYSTEM = (
 )
 
 
-class _Served(NamedTuple):
+class _ServedFolder(NamedTuple):
     """What is served: by a location of the application, or, while there is none, by default."""
 
     folder: str
@@ -110,7 +110,7 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
 _importing = False
 
 
-def _find() -> tuple[list[_Served], list[CheckMessage]]:
+def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
     """What the project's application serves, and what is wrong with that application."""
     global _importing
     if _importing:  # the application's module runs a management command, and that these checks
@@ -138,14 +138,14 @@ def _find() -> tuple[list[_Served], list[CheckMessage]]:
     middlewares = [*MediaMiddleware.instances]
     if not middlewares:
         return _default([message("W004", application=name)])
-    locations = [served.location for one in middlewares for served in one._served]
+    locations = [handler.location for one in middlewares for handler in one._handlers]
     return [
-        _Served(location.folder, location.prefix, urlsplit(location.url).netloc, location)
+        _ServedFolder(location.folder, location.prefix, urlsplit(location.url).netloc, location)
         for location in locations
     ], []
 
 
-def _default(messages: list[CheckMessage]) -> tuple[list[_Served], list[CheckMessage]]:
+def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[CheckMessage]]:
     """What a MediaMiddleware without locations serves, or would."""
     url = urlsplit(settings.MEDIA_URL)
     if not settings.MEDIA_ROOT:
@@ -154,7 +154,7 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_Served], list[CheckMes
         messages.append(message("E002", url=repr(settings.MEDIA_URL)))
     elif settings.MEDIA_ROOT:
         folder = os.path.abspath(settings.MEDIA_ROOT)
-        return [_Served(folder, decoded_prefix(url.path), url.netloc)], messages
+        return [_ServedFolder(folder, decoded_prefix(url.path), url.netloc)], messages
     return [], messages
 
 
@@ -181,7 +181,7 @@ def _runserver() -> Iterator[CheckMessage]:
         yield message("W005", command=type(command).__module__)
 
 
-def _folder(served: _Served) -> Iterator[CheckMessage]:
+def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
     root, folder = served.root, served.folder
     try:
         with os.scandir(folder):
@@ -209,7 +209,7 @@ def _folder(served: _Served) -> Iterator[CheckMessage]:
             yield message("W008", root=root, secret=secret)
 
 
-def _static(served: list[_Served]) -> Iterator[CheckMessage]:
+def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     """What comes between the media and the static files."""
     if settings.MEDIA_ROOT and settings.STATIC_ROOT:
         if _is_in(settings.MEDIA_ROOT, settings.STATIC_ROOT):
@@ -238,7 +238,7 @@ def _static(served: list[_Served]) -> Iterator[CheckMessage]:
             yield message("W009", url=one.url, static=settings.STATIC_URL)
 
 
-def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
+def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     """Files that are served by others, too."""
     roots = {
         name: root
@@ -260,7 +260,7 @@ def _exposed(served: list[_Served]) -> Iterator[CheckMessage]:
             yield message("W013", root=one.root, access=repr(one.location.access), public=by[0])
 
 
-def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
+def _storages(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     """Storages whose files no location serves, or the wrong one."""
     for alias, storage in settings.STORAGES.items():
         folder = storage.get("OPTIONS", {}).get("location") or settings.MEDIA_ROOT
@@ -277,7 +277,7 @@ def _storages(served: list[_Served]) -> Iterator[CheckMessage]:
                     yield message("W016", alias=repr(alias), url=one.url)
 
 
-def _patterns(served: list[_Served]) -> Iterator[CheckMessage]:
+def _patterns(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     if not getattr(settings, "ROOT_URLCONF", None):
         return
     script = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")

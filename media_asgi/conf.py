@@ -1,9 +1,9 @@
 """
 Validation of options, and Django's settings.
 
-An invalid option is refused at start, by ``ImproperlyConfigured``: its text names the option, the
-value and the cure. ``option`` is always the name of an option as an error text has it, such as
-``cors of the location '/media/'``.
+An invalid option raises ``ImproperlyConfigured`` at start. The text names the option, the value and
+the cure. The argument ``option`` is the name in this text, such as ``cors of the location
+'/media/'``. Each function returns the value in the form that the package uses.
 """
 
 import os
@@ -23,13 +23,13 @@ _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-
 _MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
 
 _SHARED = re.compile(r"\b(?:public|s-maxage)\b", re.IGNORECASE)
-# private="field" is about that field alone (RFC 9111 section 5.2.2.7), and counts for nothing here.
+# private="field" is about that field alone (RFC 9111 section 5.2.2.7), and doesn't count here.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _UNSHARED = re.compile(r"(?:\A|,)[ \t]*(?:private|no-store)[ \t]*(?:,|\Z)", re.IGNORECASE)
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[\x21-\x29\x2b\x2d\x2e\x30-\x40\x5b-\x7e]+")
 
-# Headers that are worked out for each answer, and what to use instead where there is something.
+# Headers that the package makes for each response, and the option to use instead.
 _OWN_HEADERS = {
     "accept-ranges": "",
     "cache-control": "; use cache_control",
@@ -46,14 +46,14 @@ _OWN_HEADERS = {
 
 
 def django_setting(name: str) -> Any:
-    """A setting of the Django project, ``None`` where it has none or there is no such project."""
+    """A setting of the Django project; ``None`` if the setting or the project is missing."""
     if not settings.configured and "DJANGO_SETTINGS_MODULE" not in os.environ:
         return None
     return getattr(settings, name, None)
 
 
 def project_folders() -> list[str]:
-    """Where the project's own code is: its settings module, and ``BASE_DIR`` as Django lays it."""
+    """The folders of the project's own code: of its settings module, and ``BASE_DIR``."""
     folders = []
     module = sys.modules.get(str(django_setting("SETTINGS_MODULE")))
     if (source := getattr(module, "__file__", None)) is not None:
@@ -65,7 +65,7 @@ def project_folders() -> list[str]:
 
 
 def middleware_of(kind: type) -> type | None:
-    """The installed Django middleware that is this one or a subclass of it."""
+    """The installed Django middleware that is this class or a subclass of it."""
     for name in django_setting("MIDDLEWARE") or ():
         middleware = import_string(name)
         if isinstance(middleware, type) and issubclass(middleware, kind):
@@ -84,42 +84,44 @@ def check_bool(option: str, value: object) -> None:
 
 
 def check_header(option: str, name: str, value: str) -> None:
-    """Refuse what would be no header, or more than one (response splitting)."""
+    """Refuse a field that is not a header, or more than one (response splitting)."""
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise ImproperlyConfigured(f"{option}: {name!r} is no header name (RFC 9110 section 5.1).")
+        raise ImproperlyConfigured(
+            f"{option}: {name!r} is not a header name (RFC 9110 section 5.1)."
+        )
     if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
         raise ImproperlyConfigured(
-            f"{option}: {name} is {value!r}. Give a string of one line, without control characters "
-            "and with none beyond Latin-1 (RFC 9110 section 5.5)."
+            f"{option}: {name} is {value!r}. Give a string of one line, of Latin-1 characters and "
+            "without control characters (RFC 9110 section 5.5)."
         )
 
 
 def check_headers(option: str, headers: Mapping[str, str]) -> None:
     if not isinstance(headers, Mapping):
         raise ImproperlyConfigured(
-            f"{option} is {headers!r}. Give a mapping of names to values, or a callable of the "
-            "path that returns one."
+            f"{option} is {headers!r}. Give a mapping of names to values, or a callable that gets "
+            "the path and returns one."
         )
     for name, value in headers.items():
         check_header(option, name, value)
         instead = _OWN_HEADERS.get(name.lower())
         if instead is not None:
             raise ImproperlyConfigured(
-                f"{option} sets {name}, which is worked out for each answer{instead}."
+                f"{option} sets {name}, which is made for each response{instead}."
             )
 
 
 def cache_control(option: str, value: str, *, is_public: bool) -> str:
-    """The ``Cache-Control`` of files; without ``is_public``, one that keeps them from others."""
+    """The ``Cache-Control`` of files. If they are not public, it keeps them from shared caches."""
     check_header(option, "cache-control", value)
     if is_public:
         return value
     if _SHARED.search(value):
         raise ImproperlyConfigured(
-            f"{option} is {value!r}, with which a shared cache gives the files to anyone, "
-            "whatever access says. Leave it out, or give one with 'private'."
+            f"{option} is {value!r}, but access restricts the files: a shared cache would give "
+            "them to every client. Leave it out, or give one with 'private'."
         )
-    # With max-age alone a shared cache may store, too (RFC 9111 section 3).
+    # With max-age alone, a shared cache may store the file too (RFC 9111 section 3).
     return value if _UNSHARED.search(_QUOTED.sub('""', value)) else f"private, {value}"
 
 
@@ -129,14 +131,14 @@ def path_pattern(option: str, value: str | re.Pattern[str]) -> re.Pattern[str]:
         pattern.search("")
     except (re.error, TypeError) as error:
         raise ImproperlyConfigured(
-            f"{option} is {value!r}, which is no regular expression for a path ({error}). Give one "
-            "such as r'\\.[0-9a-f]{12}\\.'."
+            f"{option} is {value!r}, which is not a regular expression for a path ({error}). Give "
+            "one such as r'\\.[0-9a-f]{12}\\.'."
         ) from error
     return pattern
 
 
 def content_types(option: str, types: Mapping[str, str]) -> dict[str, str]:
-    """Media types by ending, in lower case and with a dot."""
+    """Media types by ending. The endings get lower case and a dot."""
     if not isinstance(types, Mapping):
         raise ImproperlyConfigured(
             f"{option} is {types!r}. Give a mapping of endings to types, such as "
@@ -153,7 +155,7 @@ def content_types(option: str, types: Mapping[str, str]) -> dict[str, str]:
             or not _FIELD_VALUE.fullmatch(type_)
         ):
             raise ImproperlyConfigured(
-                f"{option} maps {extension!r} to {type_!r}, which is no media type. Give one "
+                f"{option} maps {extension!r} to {type_!r}, which is not a media type. Give one "
                 'such as "text/plain; charset=utf-8".'
             )
     return {"." + extension.lstrip(".").lower(): type_ for extension, type_ in types.items()}
@@ -212,19 +214,19 @@ def split_url(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError as error:
         raise ImproperlyConfigured(
-            f"url of a location is {url!r}, which is no URL ({error}). Give a path such as "
+            f"url of a location is {url!r}, which is not a URL ({error}). Give a path such as "
             '"/media/".'
         ) from error
 
 
 def decoded_prefix(path: str) -> str:
-    """The decoded path of a URL with ``/`` at both ends; ``"/"`` for an empty one."""
+    """A URL's path, decoded and with ``/`` at both ends."""
     path = unquote(path).strip("/")
     return f"/{path}/" if path else "/"
 
 
 def url_prefix(url: str) -> str:
-    """The prefix of a location's URLs, decoded, with ``/`` at both ends."""
+    """The prefix of a location's URLs, decoded and with ``/`` at both ends."""
     if not isinstance(url, str):
         raise ImproperlyConfigured(
             f'url of a location is {url!r}. Give a path such as "/media/", or a full URL.'
@@ -232,25 +234,25 @@ def url_prefix(url: str) -> str:
     parts = split_url(url)
     if parts.query or parts.fragment:
         raise ImproperlyConfigured(
-            f"url of a location is {url!r}, with a query or a fragment. Give the path alone; a "
-            '"?" or "#" of its own is written %3F or %23.'
+            f"url of a location is {url!r}, which has a query or a fragment. Give the path alone. "
+            'Write a "?" or "#" of the path as %3F or %23.'
         )
     prefix = decoded_prefix(parts.path)
     if prefix == "/":
         raise ImproperlyConfigured(
-            f"url of a location is {url!r}, under which every page of the site would be taken for "
-            'a file. Give it a path of its own, such as "/media/".'
+            f"url of a location is {url!r}, so every page of the site would be taken for a file. "
+            'Give it a path of its own, such as "/media/".'
         )
     if any(segment in ("", ".", "..") for segment in prefix[1:-1].split("/")) or "\0" in prefix:
         raise ImproperlyConfigured(
-            f"url of a location is {url!r}, which no request's path matches: it has an empty "
-            'segment, a "." or a "..". Give a path such as "/media/".'
+            f"url of a location is {url!r}, which can't be the start of a request's path: it has "
+            'an empty segment, a ".", a ".." or NUL. Give a path such as "/media/".'
         )
     return prefix
 
 
 def root_folder(root: str | os.PathLike[str], url: str) -> str:
-    """The absolute path of a location's root, which doesn't hold the project's code."""
+    """The absolute path of a location's root. The project's code must not be in it."""
     try:
         path = os.fspath(root)
     except TypeError:
@@ -260,8 +262,8 @@ def root_folder(root: str | os.PathLike[str], url: str) -> str:
             f"root of the location {url!r} is {root!r}. Give the folder that holds its files, such "
             'as BASE_DIR / "media".'
         )
-    # realpath, so that a link to the project's own folder is seen; the root as given is what is
-    # opened, so that a link may be turned to another folder while the server runs.
+    # realpath, to see a link to the project's own folder. The path that is opened later is the one
+    # as given, so that a link may be turned to another folder while the server runs.
     resolved = os.path.realpath(path)
     for code in project_folders():
         if code == resolved or code.startswith(resolved.rstrip(os.sep) + os.sep):

@@ -1,5 +1,5 @@
 """
-A location: a URL prefix, the folder it stands for, and every option.
+A location: a URL prefix, the folder that it serves, and its options.
 """
 
 import os
@@ -24,52 +24,54 @@ FOREVER = "max-age=31536000, immutable"
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """Files of one folder under one URL.
+    """Serves the files of one folder under one URL.
 
-    ``url``: the prefix, ``"/media/"``; of a full URL the path counts. A percent-encoded one is
-    decoded.
+    ``url``: the prefix of the files' URLs, such as ``"/media/"``. The path of a full URL counts. It
+    is percent-decoded.
 
-    ``root``: the folder, ``str`` or ``Path``. It may be a link, and need not exist yet.
+    ``root``: the folder, a ``str`` or a ``Path``. It may be a link. It may be created later.
 
-    ``access``: who may see the files. ``"public"`` (the default); ``"internal"``: no client, only
-    the application with ``X-Accel-Redirect`` or ``X-Sendfile``; ``"signed"``: whoever has a link
-    from ``media_asgi.signing``; or a callable of Django's request and the path beneath the root,
-    sync or async, that says ``True`` or ``False``.
+    ``access``: who may have the files, by default ``"public"``. ``"internal"``: clients don't reach
+    them, and the application hands them over with ``X-Accel-Redirect`` or ``X-Sendfile``.
+    ``"signed"``: clients with a link from ``media_asgi.signing``. A callable, sync or async, gets
+    Django's request and the path below the root, and returns ``True`` or ``False``.
 
-    ``cache_control``: the ``Cache-Control`` of the files (RFC 9111 section 5.2.2), or a callable of
-    the path. By default ``"no-cache"``: stored, but asked for again each time, and answered by a
-    304 while nothing changed; ``"private, no-cache"`` where ``access`` isn't ``"public"``. There
-    ``private`` is added to yours where it is missing.
+    ``cache_control``: the ``Cache-Control`` of the files (RFC 9111 section 5.2.2), or a callable
+    that gets the path and returns it. By default ``"no-cache"`` if the location is public: a cache
+    keeps a file, and asks each time if it has changed. Else the default is ``"private, no-cache"``,
+    and ``private`` is added to a value that lacks it.
 
-    ``immutable``: a regular expression, searched in the path, for files that never change; they
-    are kept for a year.
+    ``immutable``: a regular expression that is searched in the path. A file that it matches never
+    changes, and caches keep it for a year. By default ``None``: every
+    file may change.
 
-    ``headers``: more headers of each file, or a callable of the path that gives them.
+    ``headers``: a mapping of names to values, more headers of each file; or a callable that gets
+    the path and returns one. By default ``None``.
 
-    ``content_types``: media types by ending, ``{".log": "text/plain; charset=utf-8"}``, before the
-    built-in ones.
+    ``content_types``: a mapping of endings to media types, such as ``{".log": "text/plain"}``. It
+    comes before the table of ``http/media_types.py``. By default ``None``.
 
-    ``follow_symlinks``: follow links that leave the root too; or a list of absolute folders into
-    which they may lead. By default ``False``.
+    ``follow_symlinks``: follow links that leave the root. A list names the absolute folders into
+    which such links may lead. By default ``False``. Links that stay below the root always work.
 
-    ``dotfiles``: serve names that begin with a dot too: all, or those of a list, such as
+    ``dotfiles``: serve names that begin with a dot: all of them, or the names in a list, such as
     ``[".well-known"]``. By default ``False``.
 
     ``sandbox``: keep files that a browser would run, such as HTML and SVG, from running in the
     site's origin when they are opened as a page. By default ``True``.
 
-    ``fallthrough``: ask the application where no such file exists. By default ``False``.
+    ``fallthrough``: call the application if the file does not exist. By default ``False``.
 
-    ``login_redirect``: with a callable ``access``, send who is refused to ``LOGIN_URL`` instead of
-    answering 403. By default ``False``.
+    ``login_redirect``: if a callable ``access`` refuses a client, redirect it to ``LOGIN_URL``
+    instead of answering 403. By default ``False``.
 
-    ``cors``: the origins whose scripts may read the files, ``["https://app.example"]``, or ``"*"``
-    for any. By default none.
+    ``cors``: a list of the origins whose scripts may read the files, such as
+    ``["https://app.example"]``, or ``"*"`` for all origins. By default ``None``.
 
-    ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is good after
-    its end, where the clocks of several machines differ. By default 0.
+    ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is valid after
+    its end, for machines whose clocks differ. By default 0.
 
-    Raises ``ImproperlyConfigured`` for what can't be meant.
+    Raises ``ImproperlyConfigured`` if an option is invalid.
     """
 
     url: str
@@ -90,7 +92,7 @@ class Location:
     folder: str = field(init=False, repr=False)
     """The absolute path of ``root``."""
     prefix: str = field(init=False, repr=False)
-    """The decoded path that the URLs begin with, ``/`` at both ends."""
+    """The decoded path with which the URLs begin. It has ``/`` at both ends."""
     policy: AccessPolicy = field(init=False, repr=False, compare=False)
     """Decides who may have the files."""
 
@@ -107,8 +109,8 @@ class Location:
         set_(self, "policy", access_policy(self))
         if self.fallthrough and not self.policy.answers_clients:
             raise ImproperlyConfigured(
-                f"{self._option('fallthrough')} can't be: an internal location answers no client, "
-                "and its URLs go to the application anyway. Leave fallthrough out."
+                f"{self._option('fallthrough')} is True, but an internal location doesn't answer "
+                "clients: its URLs go to the application anyway. Leave fallthrough out."
             )
         if self.cache_control is not None and not callable(self.cache_control):
             set_(self, "cache_control", self._checked_cache_control(self.cache_control))
@@ -130,27 +132,37 @@ class Location:
 
     @classmethod
     def media(cls, **options: Any) -> Self:
-        """``MEDIA_URL`` and ``MEDIA_ROOT`` of Django's settings, with these options."""
+        """A location with ``MEDIA_URL`` and ``MEDIA_ROOT`` of Django's settings.
+
+        ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
+        or invalid.
+        """
         if not settings.MEDIA_ROOT:
-            # As a path, Django's default "" is the current folder, settings and database included.
+            # Django's default is "". As a path that is the current folder, with the settings and
+            # the database.
             raise ImproperlyConfigured(
-                "MEDIA_ROOT is not set, so there is no folder to serve. Set it to the folder that "
-                'uploads go to, such as MEDIA_ROOT = BASE_DIR / "media".'
+                "MEDIA_ROOT is not set, so there is nothing to serve. Set it to the folder of the "
+                'uploads, such as MEDIA_ROOT = BASE_DIR / "media".'
             )
         if conf.split_url(settings.MEDIA_URL).path in ("", "/"):
             raise ImproperlyConfigured(
-                f"MEDIA_URL is {settings.MEDIA_URL!r}, under which every page of the site would be "
-                'taken for a file. Set it to a path of its own, such as MEDIA_URL = "media/".'
+                f"MEDIA_URL is {settings.MEDIA_URL!r}, so every page of the site would be taken "
+                'for a file. Set it to a path of its own, such as MEDIA_URL = "media/".'
             )
         url = settings.MEDIA_URL
-        # A relative one was just resolved against the script name of this moment, and would be kept
-        # so: asked again in a request, it is resolved against that request's.
+        # Django resolves a relative MEDIA_URL against the current script name, and keeps the
+        # result. Drop it, so that a request gets one with its own script name.
         vars(settings).pop("MEDIA_URL", None)
         return cls(**({"url": url, "root": settings.MEDIA_ROOT} | options))
 
     @classmethod
     def storage(cls, alias: str = "default", **options: Any) -> Self:
-        """URL and folder of a file-system storage of ``STORAGES``, with these options."""
+        """A location with the URL and the folder of a file-system storage.
+
+        ``alias``: its name in Django's ``STORAGES``. ``options``: those of ``Location``. By default
+        ``access`` is ``"signed"`` for a ``SignedMediaStorage``. Raises ``ImproperlyConfigured`` if
+        its files are not in a folder of this machine, or if it lacks a URL.
+        """
         from django.core.files.storage import FileSystemStorage, storages
 
         from .storage import SignedMediaStorage
@@ -158,29 +170,32 @@ class Location:
         storage = storages[alias]
         if not isinstance(storage, FileSystemStorage):
             raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] is a {type(storage).__name__}, whose files are in no folder "
-                "of this machine. Name a FileSystemStorage, or leave this location out."
+                f"STORAGES[{alias!r}] is a {type(storage).__name__}, whose files are not in a "
+                "folder of this machine. Name a FileSystemStorage, or leave this location out."
             )
         if not storage.base_location:
             raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] has no location, and MEDIA_ROOT is not set, so there is no "
-                'folder to serve. Set MEDIA_ROOT = BASE_DIR / "media", or location in its OPTIONS.'
+                f"STORAGES[{alias!r}] lacks a location, and MEDIA_ROOT is not set, so there is "
+                'nothing to serve. Set MEDIA_ROOT = BASE_DIR / "media", or location in its OPTIONS.'
             )
         url = storage.base_url
         if isinstance(storage, SignedMediaStorage):
             options.setdefault("access", "signed")
-        # As for MEDIA_URL, which it may stand for.
+        # For the same reason as in `media`: base_url may come from MEDIA_URL.
         vars(storage).pop("base_url", None)
         vars(settings).pop("MEDIA_URL", None)
         if url is None:
             raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] has no base_url. Set it in its OPTIONS, such as "
+                f"STORAGES[{alias!r}] lacks a base_url. Set it in its OPTIONS, such as "
                 '"base_url": "/files/".'
             )
         return cls(**({"url": url, "root": storage.location} | options))
 
     def cache_control_for(self, path: str) -> str:
-        """The ``Cache-Control`` of the file at ``path`` beneath the root."""
+        """The ``Cache-Control`` of the file at ``path`` below the root.
+
+        Raises ``ImproperlyConfigured`` if a callable returned an invalid one.
+        """
         private = "" if self.policy.is_public else "private, "
         assert not isinstance(self.immutable, str)
         if self.immutable is not None and self.immutable.search(path):
@@ -196,7 +211,10 @@ class Location:
         return conf.cache_control(option, value, is_public=self.policy.is_public)
 
     def headers_for(self, path: str) -> list[tuple[bytes, bytes]]:
-        """The configured headers of the file at ``path`` beneath the root."""
+        """The configured headers of the file at ``path`` below the root. Names are in lower case.
+
+        Raises ``ImproperlyConfigured`` if a callable returned invalid ones.
+        """
         headers = self.headers
         if headers is None:
             return []
@@ -210,7 +228,7 @@ class Location:
 
     @property
     def varies(self) -> bool:
-        """Does a callable decide of a file's headers? Then no answer stands for the next one."""
+        """Does a callable return a file's headers? Then a response can't be used again."""
         return callable(self.headers) or callable(self.cache_control)
 
     def _option(self, name: str) -> str:

@@ -1,5 +1,5 @@
 """
-``MediaMiddleware``: an ASGI application that serves its locations, and passes everything else on.
+``MediaMiddleware``: which location serves a request. Everything else goes to the application.
 """
 
 import logging
@@ -32,26 +32,30 @@ logger = logging.getLogger("media_asgi")
 
 
 class MediaMiddleware:
-    """Serves files, and passes every other request, websocket and lifespan on to ``app``.
+    """Serves files, and passes every other request, websocket and lifespan to ``app``.
 
-    ``app``: any ASGI 3 application, such as ``get_asgi_application()`` or a ``ProtocolTypeRouter``.
+    ``app``: an ASGI 3 application, such as ``get_asgi_application()`` or a ``ProtocolTypeRouter``.
 
-    ``locations``: what to serve; the longest URL prefix that fits decides. Without any,
-    ``Location.media()``: ``MEDIA_ROOT`` under ``MEDIA_URL``.
+    ``locations``: the locations to serve. The one with the longest prefix of a request's path
+    serves it. By default ``Location.media()``: ``MEDIA_ROOT`` under ``MEDIA_URL``.
 
-    ``chunk_size``: bytes of a file that a download holds in memory, at most. By default 256 KiB.
+    ``chunk_size``: the most bytes of a file that a download holds in memory, an ``int`` above 0. By
+    default 262144.
 
-    ``threads``: workers of each location that wait for its disk, at most. By default 8.
+    ``threads``: the most threads of each location that wait for its disk, an ``int`` above 0. By
+    default 8.
 
-    ``disk_timeout``: seconds to wait for the disk, after which the answer is 503. By default 30.
+    ``disk_timeout``: seconds above 0. A request that waits for the disk for so long is answered
+    by 503. By default 30.
 
-    ``send_timeout``: seconds after which a client that takes no byte is cut off. By default 60.
+    ``send_timeout``: seconds above 0. A client that doesn't take a byte for so long is
+    disconnected. By default 60.
 
-    Raises ``ImproperlyConfigured`` for what can't be meant.
+    Raises ``ImproperlyConfigured`` if an argument is invalid.
     """
 
     instances: ClassVar[WeakSet["MediaMiddleware"]] = WeakSet()
-    """All that are in use, for the system checks."""
+    """The instances of this process, for the system checks."""
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class MediaMiddleware:
     ) -> None:
         if not callable(app):
             raise ImproperlyConfigured(
-                f"MediaMiddleware got {app!r}, which is no ASGI application. Give it one first: "
+                f"MediaMiddleware got {app!r}, which is not an ASGI application. Give one first: "
                 "MediaMiddleware(get_asgi_application())."
             )
         check_number("chunk_size", chunk_size, int)
@@ -78,11 +82,11 @@ class MediaMiddleware:
             security=SecuritySettings.from_django(),
         )
         self._workers = partial(Workers, threads, timeout=float(disk_timeout))
-        self._served = self._arrange(locations or (Location.media(),))
-        internal = [served for served in self._served if served.is_internal]
-        # Where X-Sendfile may point to, the deepest first.
-        self._internal = sorted(internal, key=lambda served: -len(served.location.folder))
-        self._prefixes = tuple(served.prefix for served in self._served)
+        self._handlers = self._arrange(locations or (Location.media(),))
+        internal = [handler for handler in self._handlers if handler.is_internal]
+        # X-Sendfile may name a file of these. The deepest folder comes first.
+        self._internal = sorted(internal, key=lambda handler: -len(handler.location.folder))
+        self._prefixes = tuple(handler.prefix for handler in self._handlers)
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
         self.instances.add(self)
 
@@ -91,7 +95,7 @@ class MediaMiddleware:
         for location in locations:
             if not isinstance(location, Location):
                 raise ImproperlyConfigured(
-                    f"MediaMiddleware got {location!r} for a location. Give Location(url=..., "
+                    f"MediaMiddleware got {location!r} as a location. Give Location(url=..., "
                     "root=...) or Location.media()."
                 )
             if (other := by_prefix.setdefault(location.prefix, location)) is not location:
@@ -130,10 +134,10 @@ class MediaMiddleware:
             if mount or path.startswith(self._prefixes) or "//" in path:
                 found = self._find(scope, mount)
                 if found is not None and not found[0].is_internal:
-                    served, rest, urls = found
+                    handler, rest, urls = found
                     if type(scope.get("headers")) is not list:
                         scope = _with_headers(scope)
-                    await served.serve(self._call_app, rest, urls, scope, receive, send, mount)
+                    await handler.serve(self._call_app, rest, urls, scope, receive, send, mount)
                     return
             if self._internal:
                 await self._call_app(_with_headers(scope), receive, send)
@@ -141,7 +145,7 @@ class MediaMiddleware:
         await self.app(scope, receive, send)
 
     def _find(self, scope: Scope, mount: str) -> tuple[LocationHandler, str, Sequence[str]] | None:
-        """The location of a request, the rest of its path, and what that is called outside."""
+        """The location of a request, the path below its root, and the URLs of the file."""
         sent = path = scope["path"]
         if "\ufffd" in path:
             sent = path = request_path(scope)
@@ -151,15 +155,15 @@ class MediaMiddleware:
             mount = mount.rstrip("/")
             found = self._locate(path, mount)
             return found and (*found, self._urls(found, mount, sent))
-        for served in self._served:
-            if path.startswith(served.prefix):
-                return served, path[len(served.prefix) :], (sent,)
+        for handler in self._handlers:
+            if path.startswith(handler.prefix):
+                return handler, path[len(handler.prefix) :], (sent,)
         return None
 
     def _urls(self, found: tuple[LocationHandler, str], mount: str, sent: str) -> Sequence[str]:
-        """The paths under which a file beneath a mount point is known, and no other file is.
+        """The paths under which clients know a file below a mount point, and that name only it.
 
-        With the slashes of the request, since a signature is of the path as it is sent.
+        They have the slashes of the request, since a client signs the path that it sends.
         """
         url = found[0].prefix + found[1]
         others = {mount + url, url.removeprefix(mount)} - {url}
@@ -167,90 +171,90 @@ class MediaMiddleware:
         if "//" not in sent:
             return urls
         spellings = {sent, mount + sent, sent.removeprefix(mount)}
-        # No link is signed for the empty path.
+        # A link is never signed for the empty path.
         return [one for one in spellings if merge_slashes(one) in urls] or ("",)
 
     def _is_alias(self, url: str, found: tuple[LocationHandler, str], mount: str) -> bool:
-        """Does this path lead to that file, and as it stands to no file of another location?"""
+        """Does this path lead to the file, and without the mount not to another location's?"""
         return self._locate(url, mount) == found and self._locate(url, "") in (None, found)
 
     async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to the application, which may hand over a file for an answer."""
+        """Pass a request to the application, which may answer with the name of a file to serve."""
         if not self._internal:
             await self.app(scope, receive, send)
             return
-        handover = ResponseInterceptor(send)
-        await self.app(scope, receive, handover.send)
-        if handover.target is None:
+        interceptor = ResponseInterceptor(send)
+        await self.app(scope, receive, interceptor.send)
+        if interceptor.target is None:
             return
-        found = await self._handed_over(handover.target)
+        found = await self._handed_over(interceptor.target)
         if found is None:
             logger.error(
-                "%r: the application hands over %r, which is in no internal location",
+                "%r: the application hands over %r, which is not in an internal location",
                 scope["path"],
-                handover.target.raw,
+                interceptor.target.raw,
             )
             answer = response.error_response(500, [NOSNIFF], scope["method"])
             connection = response_writer(scope, receive, send, self._context.send_timeout)
             await send_response(connection, answer, None, scope["path"], self._context.chunk_size)
             return
-        served, candidates = found
-        await served.hand_over(candidates, handover.headers, scope, receive, send)
+        handler, candidates = found
+        await handler.hand_over(candidates, interceptor.headers, scope, receive, send)
 
     async def _handed_over(self, target: Target) -> tuple[LocationHandler, list[str]] | None:
-        """The internal location of a target, and the readings of its path beneath that root."""
+        """The internal location of a target, and the target's candidates below its root."""
         if target.is_url:
-            for served in self._served:
-                if rests := _rests(target, served.prefix):
-                    return (served, rests) if served.is_internal else None
+            for handler in self._handlers:
+                if paths := _below(target, handler.prefix):
+                    return (handler, paths) if handler.is_internal else None
             return None
-        for served in self._internal:
-            if rests := _rests(target, served.location.folder):
-                return served, rests
-        # Links resolved, as the root lies now. The likeliest first: each is asked for.
-        for served in sorted(
+        for handler in self._internal:
+            if paths := _below(target, handler.location.folder):
+                return handler, paths
+        # Compare with where each root lies now, with its links resolved. To ask for that takes a
+        # call, so the likeliest root comes first.
+        for handler in sorted(
             self._internal,
-            key=lambda served: not _rests(target, self._places[served.prefix].known.path),
+            key=lambda handler: not _below(target, self._places[handler.prefix].known.path),
         ):
-            where = await self._places[served.prefix].told()
-            if where and (rests := _rests(target, where.path)):
-                return served, rests
+            where = await self._places[handler.prefix].told()
+            if where and (paths := _below(target, where.path)):
+                return handler, paths
         return None
 
     def _locate(self, path: str, mount: str) -> tuple[LocationHandler, str] | None:
-        """The location with the longest prefix of ``path``, and the rest of it.
+        """The location with the longest prefix of ``path``, and the rest of the path.
 
-        Beneath a mount point, ASGI's path holds the ``root_path``, but a proxy may have stripped it
-        from the request, and Daphne's ``--root-path`` doesn't add it; MEDIA_URL holds it where the
-        project wrote it there. So the path counts as it is, with the mount point before it, and
-        without.
+        Below a mount point, ASGI's path begins with the ``root_path``. But a proxy may have removed
+        it, Daphne's ``--root-path`` doesn't add it, and MEDIA_URL has it only if the project wrote
+        it there. So three paths are tried: as it is, with the mount point, and without.
         """
         candidates = (path, mount + path, path.removeprefix(mount))
-        for served in self._served:
-            for reading in candidates:
-                if reading.startswith(served.prefix):
-                    return served, reading[len(served.prefix) :]
+        for handler in self._handlers:
+            for candidate in candidates:
+                if candidate.startswith(handler.prefix):
+                    return handler, candidate[len(handler.prefix) :]
         return None
 
 
 def _with_headers(scope: Scope) -> Scope:
-    """ASGI allows any iterable, and none: they are read more than once."""
+    """The scope with a list of headers. ASGI allows any iterable, and they are read twice."""
     headers = scope.get("headers")
     if type(headers) is list or type(headers) is tuple:
         return scope
     return {**scope, "headers": [*(headers or ())]}
 
 
-def _rests(target: Target, folder: str) -> list[str]:
-    """What the readings of a target are beneath a folder."""
+def _below(target: Target, folder: str) -> list[str]:
+    """The candidates of a target that lie below a folder, as paths below it."""
     start = merge_slashes(folder + os.sep)
-    return [reading[len(start) :] for reading in target.candidates if reading.startswith(start)]
+    return [path[len(start) :] for path in target.candidates if path.startswith(start)]
 
 
 def _excluded(
     location: Location, others: Sequence[Location], places: Mapping[str, Place]
 ) -> list[ExcludedFolder]:
-    """The folders whose files are another location's, and not for whoever may see this one's."""
+    """Folders below this root that belong to a more restricted location."""
     if not location.policy.answers_clients:
         return []
     root = os.path.realpath(location.folder)

@@ -443,7 +443,7 @@ def test_any_other_status_is_passed_on_without_the_header(site: Site, status: in
 
 
 # What comes of a target that can't be served: status, and what the log says beside the target.
-OUTSIDE = "which is in no internal location"
+OUTSIDE = "which is not in an internal location"
 REFUSED = "which can't be served"
 
 

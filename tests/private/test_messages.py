@@ -202,7 +202,7 @@ def test_a_callable_that_lets_everyone_share_a_guarded_file_is_an_error(
     assert (b"cache-control", b"no-store") in exchange.sent[0]["headers"]
     (record,) = caplog.records
     assert record.exc_info
-    assert "a shared cache gives the files to anyone" in str(record.exc_info[1])
+    assert "a shared cache would give them to every client" in str(record.exc_info[1])
 
 
 def test_headers_of_the_request_are_any_iterable(internal: Location) -> None:

@@ -873,7 +873,7 @@ def test_what_is_held_has_a_bound(held: Held, media: Path, monkeypatch: pytest.M
     assert read_again(0, 1, 2, 3, 4) == [4] * 5
     assert read_again(4, 3, 4, 3) == []
     assert read_again(2, 4, 3) == [4, 4]  # the oldest had to go
-    (served,) = held.application._served
+    (served,) = held.application._handlers
     source = served._source
     assert isinstance(source, memory_cache.MemoryCache)
     assert source._size == sum(file.info.size for file in source._files.values()) == 8
@@ -1030,7 +1030,7 @@ def test_what_is_remembered_has_a_bound(
     for _ in range(2):
         for number in range(10):
             assert ask(application, f"/media/{number}.txt").body == str(number).encode()
-    (served,) = application._served
+    (served,) = application._handlers
     assert len(served._known._files) == 3
 
 

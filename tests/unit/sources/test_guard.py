@@ -150,7 +150,7 @@ def test_content_that_is_held_is_not_given_once_it_is_private(top: Path, clock: 
     async def main() -> None:
         for _ in range(3):
             assert (await asked(application, "/media/private/x.txt")).body == SECRET
-        assert application._served[1]._source._files or not openat2.KERNEL.cached
+        assert application._handlers[1]._source._files or not openat2.KERNEL.cached
         swap()
         clock.moment += 1
         for _ in range(3):
@@ -235,7 +235,7 @@ def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
         Location(url="/media/", root=top / "media"),
         Location(url="/private/", root=top / "all" / "private", access="internal"),
     )
-    served = application._served[1]
+    served = application._handlers[1]
     assert served.prefix == "/media/"
 
     async def main() -> None:
