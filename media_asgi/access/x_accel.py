@@ -1,6 +1,6 @@
 """
-Files that the application hands over: ``X-Accel-Redirect`` as nginx takes it, and ``X-Sendfile`` as
-Apache does.
+Files that the application hands over: it answers with ``X-Accel-Redirect``, as for nginx, or with
+``X-Sendfile``, as for Apache.
 """
 
 import os
@@ -15,21 +15,21 @@ from ..http.headers import override
 from ..http.path import merge_slashes
 from ..types import Headers, Message, Send
 
-# Django writes a value that Latin-1 can't hold as encoded words (RFC 2047), and nothing else beside
-# them. A file may be named like one, but its path isn't one from end to end.
+# Django writes a value that is not Latin-1 as encoded words (RFC 2047), and the value holds nothing
+# else. A file may have the name of such a word, but its whole path can't be one.
 _ENCODED_WORDS = re.compile(
     r"=\?[A-Za-z0-9-]+\?[BbQq]\?[^? \t]*\?=(?:[ \t]+=\?[A-Za-z0-9-]+\?[BbQq]\?[^? \t]*\?=)*"
 )
 
-# The file's alone, whatever the application says of the body that is dropped.
+# The file's own values count. Those of the application are about the body that is dropped.
 _OF_THE_FILE = frozenset(
     {
         b"accept-ranges",
         b"content-encoding",
-        b"content-language",  # of the page that Django's LocaleMiddleware took it for
+        b"content-language",  # Django's LocaleMiddleware sets it, as for a page
         b"content-length",
         b"content-range",
-        # As the application chose it (see deliberate_type), or that of a multipart answer.
+        # See deliberate_type. A multipart response has its own.
         b"content-type",
         b"etag",
         b"last-modified",
@@ -37,10 +37,10 @@ _OF_THE_FILE = frozenset(
     }
 )
 
-# Those name a file, and where it lies is nobody's business.
+# Clients must not learn where a file lies.
 _NAME_A_FILE = frozenset({b"x-accel-redirect", b"x-sendfile"})
 
-# What Django says of any HttpResponse that isn't told its type: the charset tells.
+# Django's type for an HttpResponse whose view didn't choose one. It always has a charset.
 _DJANGO_DEFAULT_TYPE = re.compile(rb"text/html; charset=.*", re.DOTALL)
 
 
@@ -48,14 +48,14 @@ class Target(NamedTuple):
     """The file that the application names."""
 
     is_url: bool
-    """A path of a URL, beneath a location's prefix; or of the file system, beneath its root."""
+    """Is the path that of a URL, below a location's prefix? Else it is one of the file system."""
     candidates: list[str]
-    """The path, likeliest first: its bytes don't tell their encoding."""
+    """The possible paths, the likeliest first: the encoding of the header's bytes is not known."""
     raw: bytes
 
 
 class ResponseInterceptor:
-    """Stands between the application and ``send``, and keeps back a response that names a file."""
+    """Stands between the application and ``send``, and withholds a response that names a file."""
 
     __slots__ = ("_send", "_started", "headers", "target")
 
@@ -72,25 +72,25 @@ class ResponseInterceptor:
             return
         if message["type"] == "http.response.start":
             self._started = True
-            given = [*message.get("headers", ())]  # any iterable, which may be read only once
+            given = [*message.get("headers", ())]  # ASGI allows an iterator, which is read once
             headers = [(name.lower(), value) for name, value in given]
             if 200 <= message["status"] < 300:
                 self.target = target(headers)
             if self.target is not None:
                 self.headers = headers
                 return
-            # Others of X-Accel, such as X-Accel-Buffering of an event stream, are for a proxy.
+            # Other X-Accel headers are for a proxy, such as X-Accel-Buffering of an event stream.
             given = [pair for pair in given if pair[0].lower() not in _NAME_A_FILE]
             message = {**message, "headers": given}
         await self._send(message)
 
 
 def target(headers: Iterable[tuple[bytes, bytes]]) -> Target | None:
-    """The file that these headers of a response name; ``None`` where they name none."""
+    """The file that the headers of a response name; ``None`` if they don't name one."""
     fields = dict(headers)
     if (raw := fields.get(b"x-accel-redirect")) is not None:
-        # A URL, so that a query may follow. nginx takes it percent-encoded; what isn't is taken as
-        # Django sends it, in Latin-1, or else as bytes.
+        # It is a URL, so a query may follow. As for nginx it is percent-encoded. A path that is not
+        # encoded is read as Latin-1, which Django sends, and then as the bytes of a name.
         urls = [text.partition("?")[0].encode("utf-8", "surrogateescape") for text in _texts(raw)]
         candidates = [merge_slashes(os.fsdecode(unquote_to_bytes(url))) for url in urls]
         return Target(is_url=True, candidates=candidates, raw=raw)
@@ -109,35 +109,38 @@ def _texts(raw: bytes) -> list[str]:
                     for part, charset in decode_header(text)
                 )
             ]
-        except (HeaderParseError, LookupError, ValueError):  # no such charset, or not in it
+        except (HeaderParseError, LookupError, ValueError):  # the charset is unknown, or wrong
             return [text]
     as_bytes = os.fsdecode(raw)
     return [text] if as_bytes == text else [text, as_bytes]
 
 
 def merged(application: Headers, file: Headers, status: int) -> Headers:
-    """The headers of the file's answer, with the application's own kept."""
+    """The headers of the file's response, together with those that the application set."""
     own = [
         (name, _framed(value) if name == b"x-frame-options" else value)
         for name, value in application
         if name not in _OF_THE_FILE
         and name not in _NAME_A_FILE
         and not name.startswith(b"x-accel-")
-        # Those are about the file, which such an answer does not hold.
+        # These headers are about the file, and a 304 or an error doesn't hold it.
         and (status in (200, 206) or not name.startswith(b"content-"))
     ]
     return override(file, own)
 
 
 def _framed(value: bytes) -> bytes:
-    """Django's XFrameOptionsMiddleware denies it for any page, and the site previews its files."""
+    """Allow the site's own pages to frame the file.
+
+    Django's XFrameOptionsMiddleware sets DENY on every page, but sites preview files in frames.
+    """
     return b"SAMEORIGIN" if value.strip(b" \t").upper() == b"DENY" else value
 
 
 def deliberate_type(application: Headers) -> bytes | None:
-    """The Content-Type that the application chose; ``None`` where it left Django's default.
+    """The Content-Type that the application chose; ``None`` if it is Django's default.
 
-    Of several lines a browser makes one, and so must who asks whether the type is harmless.
+    A browser reads several lines as one, so they are joined before the sandbox is decided.
     """
     values = [value.strip(b" \t") for name, value in application if name == b"content-type"]
     if all(not value or _DJANGO_DEFAULT_TYPE.match(value) for value in values):
@@ -146,4 +149,5 @@ def deliberate_type(application: Headers) -> bytes | None:
 
 
 def value(application: Headers, wanted: bytes) -> bytes | None:
+    """The first value of the header ``wanted``; ``None`` if it is missing."""
     return next((value for name, value in application if name == wanted), None)

@@ -1,1 +1,1 @@
-"""HTTP, without input or output: no file, no socket, no clock."""
+"""HTTP as pure functions. They don't touch files, sockets or the clock."""

@@ -1,7 +1,7 @@
 """
 Conditional requests: RFC 9110 section 13, in the order of section 13.2.2.
 
-Pure. Field values are the request's, several lines of one field already joined by ``, ``
+Pure. The values of fields are the request's. Several lines of a field are already joined by ``, ``
 (section 5.3).
 """
 
@@ -11,14 +11,14 @@ from typing import Protocol
 
 from django.utils.http import parse_http_date_safe
 
-# entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (section 8.8.3): a comma, and a backslash that escapes
-# nothing, may stand inside; a space may not, but what has one is skipped as a tag. Each step of the
-# list consumes something, so that the time is linear.
+# entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE (section 8.8.3). It may hold a comma, and a backslash,
+# which doesn't escape. It may not hold a space, but a tag with one is skipped as one tag. Each step
+# of the list consumes a character, so the time is linear.
 _ENTITY_TAG = re.compile(rb'[ \t,]*(W/)?("[\x20\x21\x23-\x7e\x80-\xff]*")[ \t]*(?=,|\Z)')
 
 
 class Validators(Protocol):
-    """What of a representation the preconditions look at."""
+    """The parts of a representation that preconditions compare."""
 
     @property
     def etag(self) -> bytes: ...
@@ -31,7 +31,7 @@ class Validators(Protocol):
 
 
 def evaluate(method: str, fields: Mapping[bytes, bytes], current: Validators) -> int | None:
-    """412, 304, or ``None`` where the request is to go on, for a representation that exists."""
+    """412 or 304; ``None`` if the request goes on. The representation exists."""
     if_match = fields.get(b"if-match")
     if if_match is not None:
         if not _matches(if_match, current.etag, weak=False):
@@ -51,9 +51,9 @@ def evaluate(method: str, fields: Mapping[bytes, bytes], current: Validators) ->
 def if_range(value: bytes | None, current: Validators) -> bool:
     """Does ``Range`` count (section 13.1.5)? Without ``If-Range`` it does.
 
-    A tag counts only by strong comparison, a date only if it is Last-Modified to the second and
-    Last-Modified is itself a strong validator (section 8.8.2.2). Neither does while the file may
-    change without a trace: two parts of two files would be put together.
+    A tag must match by strong comparison. A date must be equal to Last-Modified, which must be a
+    strong validator (section 8.8.2.2). Neither counts while the file may change and keep its time
+    stamp: the client would join parts of two files.
     """
     if value is None:
         return True
@@ -63,9 +63,9 @@ def if_range(value: bytes | None, current: Validators) -> bool:
 
 
 def _is_later(modified: int | None, field: bytes | None) -> bool | None:
-    """Is the file from after this date? ``None`` where either is none, and the field is ignored.
+    """Was the file modified after this date? ``None`` if one of the two is unknown or invalid.
 
-    (Sections 13.1.3 and 13.1.4: also where the resource has no modification date.)
+    Then the field is ignored (sections 13.1.3 and 13.1.4).
     """
     since = _date(field)
     return None if modified is None or since is None else modified > since

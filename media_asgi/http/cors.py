@@ -1,5 +1,5 @@
 """
-Cross-origin requests, for a canvas, WebGL, fonts and players on another origin
+Cross-origin requests, for a canvas, WebGL, fonts and players of another origin
 (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
 Pure.
@@ -9,16 +9,19 @@ from collections.abc import Mapping
 
 from ..types import Headers
 
-# Those of an answer that a script may read besides the ones it always may.
+# Headers of a response that a script may read, in addition to those that it may always read.
 _EXPOSED = b"Content-Range, Accept-Ranges, ETag, Content-Length"
-# Those of a request that it may set for a preflight's asking.
+# Headers of a request that a script may set after a preflight.
 _ALLOWED = b"Range, If-Range, If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since"
-# Seconds for which a browser need not ask again; Chromium keeps two hours at most.
+# Seconds for which a browser may keep the answer to a preflight. Chromium's limit is two hours.
 _MAX_AGE = b"7200"
 
 
 def headers(origins: str | frozenset[str], fields: Mapping[bytes, bytes]) -> Headers:
-    """The headers of any answer where these origins may read it."""
+    """The headers of every response that these origins may read. ``"*"`` is every origin.
+
+    ``fields``: those of the request, by lower-case name.
+    """
     if isinstance(origins, str):
         return [
             (b"access-control-allow-origin", b"*"),
@@ -35,7 +38,7 @@ def headers(origins: str | frozenset[str], fields: Mapping[bytes, bytes]) -> Hea
     ]
 
 
-# The answer to a browser that asks whether it may ask; methods that need no asking are listed too.
+# The response to a preflight. Methods that don't need a preflight are listed too.
 PREFLIGHT: Headers = [
     (b"access-control-allow-methods", b"GET, HEAD"),
     (b"access-control-allow-headers", _ALLOWED),

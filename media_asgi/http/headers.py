@@ -1,5 +1,5 @@
 """
-Header fields: those of a request that count, and those of an answer that replace others.
+Header fields: the fields of a request that count, and the fields of a response that replace others.
 
 Pure. Names are in lower case.
 """
@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterable, Set
 
 from ..types import Headers
 
-# A browser is to take a file for what it is said to be, and nothing else.
+# A browser must not guess another media type (https://fetch.spec.whatwg.org/#x-content-type-options-header).
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
-# Of these every line counts (RFC 9110 section 12.5.5, CSP3 section 3.1).
+# Every line of these counts (RFC 9110 section 12.5.5, CSP3 section 3.1), so they are added.
 _ADDED = frozenset({b"vary", b"content-security-policy"})
 
 
 def override(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Headers in which those of ``over`` take the place of their namesakes."""
+    """The headers of ``base``, in which those of ``over`` replace the ones with the same name."""
     over = list(over)
     names = {name for name, _ in over} - _ADDED
     return [*(pair for pair in base if pair[0] not in names), *over]
@@ -25,7 +25,7 @@ def override(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, by
 def pick(headers: Collection[tuple[bytes, bytes]], names: Set[bytes]) -> dict[bytes, bytes]:
     """The fields of these names in a request. Several lines of a name become one list."""
     given = dict(headers)
-    # Most requests have none of them. Names are in lower case, as ASGI has it; not everywhere.
+    # Most requests don't have one. ASGI wants names in lower case, but not every server does that.
     if names.isdisjoint(given) and b"".join(given).islower():
         return {}
     fields: dict[bytes, bytes] = {}
@@ -38,5 +38,5 @@ def pick(headers: Collection[tuple[bytes, bytes]], names: Set[bytes]) -> dict[by
             else:
                 fields[name] = value
     for name, values in lines.items():
-        fields[name] = b", ".join(values)  # as a list in one line (RFC 9110 section 5.3)
+        fields[name] = b", ".join(values)  # a list in one line (RFC 9110 section 5.3)
     return fields

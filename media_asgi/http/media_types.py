@@ -8,11 +8,11 @@ import mimetypes
 import re
 from collections.abc import Mapping
 
-# The library's own table only: by default mimetypes also reads the machine's files, and types would
-# differ from one machine to the next.
+# Only the library's own table. By default mimetypes reads the machine's files too, and machines
+# would have different types.
 _TYPES = mimetypes.MimeTypes(filenames=())
 
-# What media folders hold and the oldest supported Python does not know, or Pythons disagree on.
+# Types of media files that the oldest supported Python lacks, or on which Pythons disagree.
 for _extension, _type in {
     ".7z": "application/x-7z-compressed",
     ".aac": "audio/aac",
@@ -90,8 +90,8 @@ for _extension, _type in {
 }.items():
     _TYPES.add_type(_type, _extension)
 
-# A compressed file is served as what it is: with Content-Encoding a browser would store
-# "backup.tar.gz" unpacked under its packed name.
+# A compressed file has the type of its compression. With Content-Encoding instead, a browser would
+# store "backup.tar.gz" unpacked under this name.
 _COMPRESSED = {
     "br": "application/x-brotli",
     "bzip2": "application/x-bzip2",
@@ -104,9 +104,9 @@ _TYPES.encodings_map |= {".z": "compress", ".zst": "zstd"}  # names are looked u
 
 DEFAULT_TYPE = "application/octet-stream"
 
-# A name of which only the ending is left. Django stores "!!!.mp4" as ".mp4", and where
-# that is taken as ".mp4_m4tgpwS". Other code drops whatever isn't Latin. Pictures, sound, film,
-# fonts, PDF, office formats, ZIP and gzip: no program keeps settings or secrets under such a name.
+# Names of which only the ending is left. Django stores "!!!.mp4" as ".mp4", and a second one as
+# ".mp4_m4tgpwS". Other code drops characters that are not Latin. These are pictures, sound, film,
+# fonts, PDF, office formats, ZIP and gzip: programs don't keep settings or secrets in such files.
 _NAMELESS = re.compile(
     r"""(\.(?:apng|avif|bmp|gif|heic|heif|ico|jfif|jp2|jpe|jpe?g|jxl|png|psd|svg|tiff?|webp
     |aac|aiff?|flac|m4a|midi?|mp3|oga|ogg|opus|wav|weba|wma
@@ -118,9 +118,9 @@ _NAMELESS = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 
-# Opened as a page, a file of one of these types runs nothing in the site's origin: pictures, sound,
-# films and fonts, and what a browser shows as text, in a viewer of its own, or downloads. Whatever
-# is not known to be harmless is sandboxed (see SANDBOX).
+# A file of one of these types runs nothing in the site's origin when it is opened as a page. A
+# browser shows it as text or in a viewer, plays it, or downloads it. All other types are sandboxed
+# (see SANDBOX).
 _PASSIVE = frozenset(
     {
         DEFAULT_TYPE,
@@ -138,24 +138,26 @@ _PASSIVE = frozenset(
 )
 _PASSIVE_KINDS = frozenset({"audio", "font", "image", "video"})
 
-# One media type and nothing besides (RFC 9110 section 8.3.1). Of several, separated by commas or in
-# several lines, browsers take the last that they can read
-# (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type). A backslash in a quoted string
-# is not read by all of them alike.
+# Exactly one media type (RFC 9110 section 8.3.1). If there are several, separated by commas or in
+# several lines, a browser takes the last one that it can read
+# (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type). Browsers disagree about a
+# backslash in a quoted string, so it is not allowed here.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEDIA_TYPE = re.compile(
     rf"""({_TOKEN})/({_TOKEN})(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"[^"\\\x00-\x1f\x7f]*"))*"""
 )
 
-# No script, no form, no plug-in, and an opaque origin, whose cookies and storage are not the site's
-# (https://www.w3.org/TR/CSP3/#directive-sandbox). A picture's own styles go on working in <img>.
+# It forbids scripts, forms and plug-ins, and gives the page an opaque origin, without the cookies
+# and the storage of the site (https://www.w3.org/TR/CSP3/#directive-sandbox). The styles of a
+# picture still work in <img>.
 SANDBOX = b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
 
 
 def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
-    """The media type of a file of that name, the same on every machine.
+    """The media type of a file with this name. It is the same on every machine.
 
-    ``overrides`` maps lower-case endings (``".md"``, ``".tar.gz"``) to types; the longest wins.
+    ``overrides`` maps endings in lower case (``".md"``, ``".tar.gz"``) to types. The longest ending
+    counts.
     """
     base = name.rpartition("/")[2].lower()
     if (ending := nameless(base)) is not None:
@@ -165,7 +167,7 @@ def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
         for first in range(1, len(parts)):
             if (own := overrides.get("." + ".".join(parts[first:]))) is not None:
                 return own
-    # A name is no URL: with a scheme before it ("data:x.html") guess_type would read it as one.
+    # guess_type would read a name such as "data:x.html" as a URL.
     type_, encoding = _TYPES.guess_type("/" + base)
     if encoding is not None:
         return _COMPRESSED.get(encoding, DEFAULT_TYPE)
@@ -175,15 +177,15 @@ def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
 
 
 def nameless(segment: str) -> str | None:
-    """The ending of a file that was left without a name; ``None`` of any other."""
+    """The ending of a file that has only an ending; ``None`` for other files."""
     match = _NAMELESS.fullmatch(segment)
     return match and match[1]
 
 
 def runs_no_script(type_: str) -> bool:
-    """Is a file of this type sure to run nothing when a browser opens it as a page?
+    """Is it certain that a browser runs nothing when it opens a file of this type as a page?
 
-    What isn't exactly one media type may be read as another one.
+    A text that is not exactly one media type may be read as another type.
     """
     match = _MEDIA_TYPE.fullmatch(type_)
     if match is None:

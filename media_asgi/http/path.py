@@ -1,9 +1,9 @@
 """
-Which file does a URL's path name?
+The name of the file that a URL's path means.
 
-Pure: no file is touched here. What comes out is safe by construction: no empty, ``.`` or ``..``
-segment, no NUL, and (unless they are wanted) no segment that begins with a dot, but for a file of
-which only the ending is left. Links are another matter, and the resolver's (``files``).
+Pure: it doesn't touch files. A name from here is safe: it has neither an empty, ``.`` or ``..``
+segment nor NUL. It has a segment that begins with a dot only if the location allows it, or if only
+the ending of the name is left. The resolvers in ``sources`` deal with links.
 """
 
 import os
@@ -18,10 +18,10 @@ _ON_WINDOWS = os.name == "nt"
 
 _SLASHES = re.compile("//+")
 
-# What Windows would take for something else than a name beneath the folder: a separator, a drive
-# or an alternate stream (":"), a wildcard, a control character, a device in any folder and with any
-# ending, a trailing dot or space (dropped by Win32), and a short name ("SECRET~1.TXT", which may
-# stand for a dotfile).
+# Names that Windows doesn't read as a name below the folder: with a separator, a drive or an
+# alternate stream (":"), a wildcard or a control character; a device, in any folder and with any
+# ending; with a dot or space at the end, which Win32 drops; and a short name such as
+# "SECRET~1.TXT", which may mean a dotfile.
 _WINDOWS_REFUSES = re.compile(
     r"""[\x00-\x1f\\:*?"<>|]
     | [. ](?:/|\Z)
@@ -35,16 +35,16 @@ _WINDOWS_REFUSES = re.compile(
 
 
 def request_path(scope: MutableMapping[str, Any]) -> str:
-    """The decoded path of a request, with bytes that are no UTF-8 as ``os.fsdecode`` gives them.
+    """The decoded path of a request. ``os.fsdecode`` decodes bytes that are not UTF-8.
 
-    ASGI's ``path`` is decoded as UTF-8, and every server puts U+FFFD where that fails. The bytes
-    are still in ``raw_path``, where the server has it; it counts only while it says the same as
-    ``path``, which a middleware in front of us may have rewritten.
+    ASGI's ``path`` is decoded as UTF-8, and all servers put U+FFFD in place of other bytes. Most
+    servers have the bytes in ``raw_path``. It counts only if it is the same as ``path``, which a
+    middleware in front of us may have changed.
     """
     path: str = scope["path"]
     raw = scope.get("raw_path") if "\ufffd" in path else None
     if raw:
-        # Some servers leave the query string on raw_path.
+        # Some servers keep the query string in raw_path.
         decoded = unquote_to_bytes(raw.partition(b"?")[0])
         if decoded.decode("utf-8", "replace") == path:
             try:
@@ -55,17 +55,17 @@ def request_path(scope: MutableMapping[str, Any]) -> str:
 
 
 def merge_slashes(path: str) -> str:
-    """Runs of slashes are one, as for nginx: a URL joined by hand names the file all the same."""
+    """Join runs of slashes, as nginx does, because URLs that are built by hand have them."""
     return _SLASHES.sub("/", path)
 
 
 def is_traversal(path: str) -> bool:
-    """Is this the path of somebody who tries to get out, rather than of a mistake?"""
+    """Does the path look like an attempt to leave the root, rather than a mistake?"""
     return "/../" in f"{path}/" or "\0" in path
 
 
 def hidden_segment(rest: str, dotfiles: bool | Collection[str]) -> str | None:
-    """The first segment of this path that begins with a dot and isn't to be served."""
+    """The first segment that begins with a dot and must not be served; ``None`` without one."""
     if dotfiles is True:
         return None
     above, _, last = rest.rpartition("/")
@@ -80,11 +80,12 @@ def hidden_segment(rest: str, dotfiles: bool | Collection[str]) -> str | None:
 def file_name(
     rest: str, *, dotfiles: bool | Collection[str] = False, windows: bool = _ON_WINDOWS
 ) -> bytes | None:
-    """The name beneath the root, ``/`` between its segments, for the path below a location's URL.
+    """The name below the root, with ``/`` between its segments, for a path below a location's URL.
 
-    ``None`` where it can name no file: an empty, ``.`` or ``..`` segment (a folder's trailing slash
-    included), NUL, a segment that begins with a dot unless ``dotfiles`` (all, or these), characters
-    the file system's encoding does not have, and on Windows what Win32 reads as something else.
+    ``None`` if it can't be the name of a file: it has an empty, ``.`` or ``..`` segment, also by a
+    slash at its end, NUL, a segment that begins with a dot and that ``dotfiles`` (all, or these)
+    doesn't allow, a character that the file system's encoding lacks, or, on Windows, a part that
+    Win32 reads in another way.
     """
     fenced = f"/{rest}/"
     if "//" in fenced or "\0" in fenced:

@@ -1,53 +1,58 @@
 """
 Range requests: RFC 9110 section 14, and multipart/byteranges (section 14.6).
 
-Pure. A span is a half-open pair of byte offsets, as Python's slices are.
+Pure. A ``ByteRange`` is half-open, as a slice of Python is.
 """
 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# More ranges than any reader of a document asks for at once; above it the header is ignored, which
-# section 14.2 allows ("many small ranges" are its own example of an attack).
+# Readers of documents ask for fewer ranges at once. A header with more is ignored, which section
+# 14.2 allows. "Many small ranges" is its own example of an attack.
 MAX_RANGES = 64
 
-# Digits are ASCII alone: int() would take "+5", "1_0" and Arabic ones. OWS as in section 5.6.3.
+# Only ASCII digits: int() would also take "+5", "1_0" and Arabic digits. OWS is that of section
+# 5.6.3.
 _SPEC = re.compile(rb"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
 _OWS = b" \t"
 
-# 19 digits hold every file offset; int() refuses to read thousands.
+# 19 digits hold every file offset. int() raises ValueError for thousands of digits.
 _MAX_DIGITS = 19
 _BEYOND: int = 10**_MAX_DIGITS
 
 
 class ByteRange(NamedTuple):
+    """Bytes of a file, by their offsets."""
+
     start: int
     stop: int
+    """One past the last byte."""
 
     def __len__(self) -> int:
         return self.stop - self.start
 
 
 class RangeNotSatisfiable(Exception):
-    """Every range lies past the end: 416."""
+    """All ranges lie past the end: the status is 416."""
 
 
 def parse(value: bytes, size: int) -> list[ByteRange] | None:
-    """The spans that a ``Range`` field asks of a representation of ``size`` bytes, in its order.
+    """The ranges of a ``Range`` field in a representation of ``size`` bytes, in its order.
 
-    ``None`` where the field is to be ignored: another unit, a malformed set (section 14.1.1), an
-    empty representation, more than ``MAX_RANGES`` ranges, or more bytes asked than there are.
-    Unsatisfiable ranges are dropped, overlapping ones joined where the first of them stands.
+    ``None`` if the field is to be ignored: its unit is another one, the set is malformed (section
+    14.1.1), the representation is empty, the field has more than ``MAX_RANGES`` ranges, or they
+    have more bytes together than the representation. A range past the end is dropped. Overlapping
+    ranges are joined, in the place of the first one.
 
-    Raises ``RangeNotSatisfiable`` where no range is left.
+    Raises ``RangeNotSatisfiable`` if all ranges were dropped.
     """
     unit, equals, set_ = value.partition(b"=")
-    # Units are case-insensitive (section 14.1). A few commas too many are allowed in a list
-    # (section 5.6.1.2), no end of them is not.
+    # Units are case-insensitive (section 14.1). A list may have a few extra commas (section
+    # 5.6.1.2), but not an unlimited number.
     if not equals or unit.lower() != b"bytes" or set_.count(b",") > 2 * MAX_RANGES:
         return None
-    spans: list[ByteRange] = []
+    selected: list[ByteRange] = []
     count = asked = 0
     for spec in set_.split(b","):
         spec = spec.strip(_OWS)
@@ -64,25 +69,26 @@ def parse(value: bytes, size: int) -> list[ByteRange] | None:
             if last:
                 end = _int(last)
                 if start > end or (start == end == _BEYOND and _longer(first, last)):
-                    return None  # an int-range is invalid so, and with it the set (14.1.1)
+                    return None  # an invalid int-range makes the set invalid (14.1.1)
                 stop = min(end + 1, size)
         count += 1
         if count > MAX_RANGES:
             return None
         if start < stop:
-            spans.append(ByteRange(start, stop))
+            selected.append(ByteRange(start, stop))
             asked += stop - start
     if not count or not size or asked > size:
         return None
-    if not spans:
+    if not selected:
         raise RangeNotSatisfiable
-    return _joined(spans) if len(spans) > 1 else spans
+    return _joined(selected) if len(selected) > 1 else selected
 
 
 def single(value: bytes) -> tuple[int | None, int | None] | None:
-    """The one range that a ``Range`` field names: start and stop, ``None`` where it is open.
+    """Start and stop of the only range of a ``Range`` field; ``None`` if it hasn't exactly one.
 
-    Of a suffix, ``stop`` is how many bytes. ``None`` for several ranges and for anything else.
+    ``start`` is ``None`` for a suffix, and ``stop`` is then the number of its bytes. ``stop`` is
+    ``None`` if the range goes to the end of the file.
     """
     unit, _, spec = value.partition(b"=")
     match = _SPEC.fullmatch(spec.strip(_OWS))
@@ -95,7 +101,7 @@ def single(value: bytes) -> tuple[int | None, int | None] | None:
 
 
 def _longer(first: bytes, last: bytes) -> bool:
-    """Is ``first`` the greater number, however many digits they have?"""
+    """Is ``first`` the greater number? Both may have any number of digits."""
     first, last = first.lstrip(b"0"), last.lstrip(b"0")
     return (len(first), first) > (len(last), last)
 
@@ -108,10 +114,10 @@ def _int(digits: bytes) -> int:
     return int(digits or b"0")
 
 
-def _joined(spans: Sequence[ByteRange]) -> list[ByteRange]:
-    """Overlapping spans joined, each group in the place of its first member."""
+def _joined(selected: Sequence[ByteRange]) -> list[ByteRange]:
+    """The ranges with overlapping ones joined, each group in the place of its first member."""
     groups: list[tuple[int, int, int]] = []  # start, stop, place
-    for (start, stop), place in sorted((span, place) for place, span in enumerate(spans)):
+    for (start, stop), place in sorted((each, place) for place, each in enumerate(selected)):
         if groups and start < groups[-1][1]:
             before = groups[-1]
             groups[-1] = (before[0], max(before[1], stop), min(before[2], place))
@@ -121,21 +127,21 @@ def _joined(spans: Sequence[ByteRange]) -> list[ByteRange]:
     return [ByteRange(start, stop) for start, stop, _ in groups]
 
 
-def content_range(span: ByteRange, size: int) -> bytes:
+def content_range(byte_range: ByteRange, size: int) -> bytes:
     """The value of ``Content-Range`` for one part (section 14.4)."""
-    return b"bytes %d-%d/%d" % (span.start, span.stop - 1, size)
+    return b"bytes %d-%d/%d" % (byte_range.start, byte_range.stop - 1, size)
 
 
 def multipart(
-    spans: Sequence[ByteRange], size: int, content_type: bytes, boundary: bytes
+    selected: Sequence[ByteRange], size: int, content_type: bytes, boundary: bytes
 ) -> tuple[list[bytes | ByteRange], int]:
-    """The body of a multipart/byteranges answer, in order, and its exact length in bytes."""
+    """The body of a multipart/byteranges response, in order, and its length in bytes."""
     body: list[bytes | ByteRange] = []
-    for span in spans:
+    for byte_range in selected:
         body += (
             b"\r\n--%b\r\nContent-Type: %b\r\nContent-Range: %b\r\n\r\n"
-            % (boundary, content_type, content_range(span, size)),
-            span,
+            % (boundary, content_type, content_range(byte_range, size)),
+            byte_range,
         )
     body.append(b"\r\n--%b--\r\n" % boundary)
     return body, sum(map(len, body))

@@ -1,7 +1,7 @@
 """
-What is known of an opened file: its size, its validators, and the headers that describe it.
+A file as a representation: its size, its validators, and the headers that describe it.
 
-Pure: the file's ``stat`` and the time are arguments.
+Pure: the file's information and the time are arguments.
 """
 
 from collections.abc import Hashable, Sequence
@@ -15,14 +15,15 @@ from .media_types import DEFAULT_TYPE
 
 
 class KeptHeaders(Headers):
-    """Those of an answer that is given again and again."""
+    """The headers of a response that is sent again and again."""
 
     form: tuple[Any, Any, Any] = (None, None, None)
     """The server's own form of them, the server, and the ``Date`` in it."""
 
 
-# A time stamp vouches for a file only once the clock has left it behind: a change in the same tick
-# leaves no trace. Two seconds is FAT's tick, the coarsest in use; ext4's is some milliseconds.
+# Seconds. A change in the same tick of the clock leaves the time stamp as it is, so a young stamp
+# doesn't prove that the file is unchanged. FAT has the longest tick, two seconds. ext4's is some
+# milliseconds.
 _YOUNG = 2.0
 
 
@@ -32,14 +33,14 @@ class FileInfo(NamedTuple):
     size: int
     """Bytes."""
     modified: int | None
-    """Nanoseconds since the epoch; ``None`` if the time says nothing."""
+    """Nanoseconds since the epoch; ``None`` if the time is not known or is not the file's own."""
     version: Hashable
-    """Changes whenever the bytes do: the key of every cache."""
+    """Changes whenever the bytes change. It is the key of every cache."""
     changed: int = 0
-    """The time stamp that vouches for the version, in nanoseconds. A change in the same tick of its
-    clock has the same stamp. 0 if no clock is part of the version."""
+    """The time stamp on which the version depends, in nanoseconds since the epoch. Two changes in
+    the same tick of its clock have the same stamp. 0 if the version doesn't depend on a clock."""
     etag: bytes | None = None
-    """The source's own entity tag; ``None``: it is made of ``modified`` and ``size``."""
+    """The source's own entity tag; ``None`` if it is to be made of ``modified`` and ``size``."""
     headers: Sequence[tuple[bytes, bytes]] = ()
     """Header fields that belong to these bytes, such as Content-Encoding. Names in lower case."""
 
@@ -52,29 +53,30 @@ class Representation:
     """Bytes."""
     content_type: bytes
     etag: bytes
-    """Of nanosecond mtime and size alone, so that it is the same on every replica."""
+    """If the source doesn't have its own, it is made of the mtime in nanoseconds and the size, so
+    that it is the same on every replica."""
     modified: int | None
-    """Seconds since the epoch; never later than the time of the answer (section 8.8.2.1).
+    """Seconds since the epoch. Never later than the time of the response (section 8.8.2.1).
 
-    ``None`` where the file's mtime says nothing: then the tag is of this machine's ctime and inode.
+    ``None`` if the source doesn't know the time.
     """
     last_modified: bytes
     """``modified`` as an HTTP-date."""
     settled: bool
-    """Has a change of the file another tag? Not within one tick of the clock that stamps it."""
+    """Would a change of the file give another tag? A change in the same tick would not."""
     dated: bool
-    """Is ``modified`` a strong validator, too (section 8.8.2.2)?"""
+    """Is ``modified`` a strong validator too (section 8.8.2.2)?"""
     lasting: bool
-    """Is all of this so as long as the file is the same?"""
+    """Does all of this stay true as long as the file's version is the same?"""
     cache_control: bytes
     extra: Headers
-    """Headers of every answer with this file: security and the location's own."""
+    """Headers of every response with this file: those of security, and the location's own."""
 
 
 def is_settled(stamp: int, now: float) -> bool:
-    """Would any change after this time stamp (nanoseconds since the epoch) have left another?
+    """Would a change after this time stamp (nanoseconds since the epoch) have left another stamp?
 
-    One that is ahead of the clock would be set back by it.
+    A change sets a stamp back that is ahead of the clock.
     """
     return not 0 <= now - stamp / 1e9 < _YOUNG
 
@@ -99,7 +101,7 @@ def describe(
     else:
         stamp, etag = info.changed, info.etag
     settled = is_settled(stamp, now)
-    # A stamp ahead of the clock is young once the clock has come to it.
+    # A stamp ahead of the clock becomes young when the clock reaches it.
     lasting = settled and stamp <= now * 1e9
     return Representation(
         size=info.size,

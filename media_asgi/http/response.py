@@ -1,5 +1,5 @@
 """
-What to answer: status, headers and the spans of the file that make the body.
+The response to a request: its status, its headers, and the parts of the file in its body.
 
 Pure. The order is that of RFC 9110: preconditions (section 13.2.2), then ranges (section 14.2).
 """
@@ -14,7 +14,7 @@ from . import ranges
 from .ranges import ByteRange
 from .representation import Representation
 
-# The fields of a request that decide anything here.
+# The fields of a request that change the response.
 CONDITIONAL = frozenset(
     {
         b"if-match",
@@ -27,9 +27,9 @@ CONDITIONAL = frozenset(
 )
 
 
-# nginx takes up to 1 GiB of an answer ahead of its client (proxy_max_temp_file_size), and then no
-# byte until the client has taken that, which we take for a stall. Of a larger body, it is told not
-# to take any ahead.
+# nginx reads up to 1 GiB of a response ahead of its client (proxy_max_temp_file_size), and then
+# nothing until the client has read that. For us this looks like a stalled client. So nginx is told
+# not to read ahead if the body is larger than this.
 _UNBUFFERED = 512 * 1024 * 1024
 
 
@@ -37,7 +37,7 @@ class Response(NamedTuple):
     status: int
     headers: Headers
     body: Sequence[bytes | ByteRange]
-    """In order: bytes as they are, and spans of the file."""
+    """In order: bytes, and ranges of the file."""
     length: int
     """Bytes of the body."""
 
@@ -48,35 +48,37 @@ def respond(
     current: Representation,
     boundary: Callable[[], bytes],
 ) -> Response:
-    """The answer to ``method`` for a file that is there.
+    """The response to a request for a file that exists.
 
-    ``fields`` are the request's of ``CONDITIONAL``, by lower-case name. ``boundary`` gives what
-    separates the parts of a multipart answer, and must not occur in the file.
+    ``fields``: those of the request in ``CONDITIONAL``, by lower-case name.
+
+    ``boundary``: returns the separator of the parts of a multipart response. The file must not hold
+    it.
     """
     status = preconditions.evaluate(method, fields, current)
     if status == 304:
         return not_modified(current)
     if status is not None:
-        return error_response(status, _of_any_answer(current.extra), method)
+        return error_response(status, _about_response(current.extra), method)
     asked = fields.get(b"range")
     # Section 14.2: ranges are defined for GET alone.
     if asked is not None and method == "GET":
         validated = fields.get(b"if-range")
         if preconditions.if_range(validated, current):
             try:
-                spans = ranges.parse(asked, current.size)
+                selected = ranges.parse(asked, current.size)
             except ranges.RangeNotSatisfiable:
                 unsatisfied = (b"content-range", b"bytes */%d" % current.size)
-                return error_response(416, [unsatisfied, *_of_any_answer(current.extra)])
-            if spans is not None:
-                parts = boundary() if len(spans) > 1 else b""
-                return _partial(current, spans, parts, validated=validated is not None)
-    answer = full_response(current)
-    return answer._replace(body=[], length=0) if method == "HEAD" else answer
+                return error_response(416, [unsatisfied, *_about_response(current.extra)])
+            if selected is not None:
+                parts = boundary() if len(selected) > 1 else b""
+                return _partial(current, selected, parts, validated=validated is not None)
+    response = full_response(current)
+    return response._replace(body=[], length=0) if method == "HEAD" else response
 
 
 def full_response(current: Representation) -> Response:
-    """The answer to a GET without conditions."""
+    """The response to a GET without conditions."""
     headers = _headers(current, current.content_type, current.size)
     if not current.size:
         return Response(200, headers, [], 0)
@@ -84,17 +86,17 @@ def full_response(current: Representation) -> Response:
 
 
 def not_modified(current: Representation) -> Response:
-    """What a cache needs to update its copy, and no other representation data (15.4.5)."""
+    """A 304, with only the headers that a cache needs to update its copy (section 15.4.5)."""
     headers = [
         (b"etag", current.etag),
         (b"cache-control", current.cache_control),
-        *_of_any_answer(current.extra, b"content-location"),
+        *_about_response(current.extra, b"content-location"),
     ]
     return Response(304, headers, [], 0)
 
 
-def _of_any_answer(extra: Headers, but: bytes = b"") -> Headers:
-    """Those that say something of the answer, not of the file in it; and the one named ``but``."""
+def _about_response(extra: Headers, but: bytes = b"") -> Headers:
+    """The headers about the response, not those about the file in it; and the header ``but``."""
     return [pair for pair in extra if not pair[0].startswith(b"content-") or pair[0] == but]
 
 
@@ -115,18 +117,18 @@ def _headers(current: Representation, content_type: bytes, length: int) -> Heade
 
 
 def _partial(
-    current: Representation, spans: list[ByteRange], boundary: bytes, *, validated: bool
+    current: Representation, selected: list[ByteRange], boundary: bytes, *, validated: bool
 ) -> Response:
     body: Sequence[bytes | ByteRange]
-    if len(spans) == 1:
-        body, length = spans, len(spans[0])
+    if len(selected) == 1:
+        body, length = selected, len(selected[0])
         headers = _headers(current, current.content_type, length)
-        headers.append((b"content-range", ranges.content_range(spans[0], current.size)))
+        headers.append((b"content-range", ranges.content_range(selected[0], current.size)))
     else:
-        body, length = ranges.multipart(spans, current.size, current.content_type, boundary)
+        body, length = ranges.multipart(selected, current.size, current.content_type, boundary)
         headers = _headers(current, b"multipart/byteranges; boundary=" + boundary, length)
     if validated:
-        # Section 15.3.7: after If-Range the client has the other representation headers already.
+        # Section 15.3.7: a client that sends If-Range has the other headers of the file already.
         headers = [pair for pair in headers if pair[0] != b"last-modified"]
     return Response(206, headers, body, length)
 
@@ -134,10 +136,10 @@ def _partial(
 def error_response(
     status: int, extra: Iterable[tuple[bytes, bytes]] = (), method: str = "GET"
 ) -> Response:
-    """A short text that says what the status does.
+    """A response whose body is the status and its phrase.
 
-    Never to be stored: a 404 and a 405 are cacheable by heuristics (section 15.1), and a cache
-    would go on saying so after the upload that follows.
+    Caches must not store it. They may store a 404 or a 405 by heuristics (section 15.1), and would
+    still answer with it after the file was uploaded.
     """
     body = b"" if status == 204 else f"{status} {HTTPStatus(status).phrase}\n".encode("ascii")
     headers = [(b"cache-control", b"no-store"), *extra]
