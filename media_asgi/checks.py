@@ -1,9 +1,8 @@
 """
-Django's system checks: what is wrong with a project's media, before its users find out.
+Django's system checks: they report faults of a project's media before its users find them.
 
-Everything is found out from the settings, the URLconf, the folders themselves (none is walked), and
-the application that ``ASGI_APPLICATION`` names, which is imported as Django's own checks import the
-URLconf.
+They read the settings, the URLconf and the roots of the locations, without their subfolders. They
+import the application of ``ASGI_APPLICATION``, as Django's own checks import the URLconf.
 """
 
 import functools
@@ -38,12 +37,13 @@ _FILE_SYSTEM = (
 
 
 class _ServedFolder(NamedTuple):
-    """What is served: by a location of the application, or, while there is none, by default."""
+    """A folder that a location serves."""
 
     folder: str
     prefix: str
     host: str
     location: Location | None = None
+    """``None`` if the application is not known: then the default location is assumed."""
 
     @property
     def is_public(self) -> bool:
@@ -71,6 +71,7 @@ class _ServedFolder(NamedTuple):
 
 
 def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
+    """The checks of ``manage.py check`` and ``runserver``."""
     served, messages = _find()
     messages += _settings()
     messages += _runserver()
@@ -84,6 +85,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
 
 
 def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
+    """The checks of ``manage.py check --deploy``."""
     messages = []
     for one in _find()[0]:
         try:
@@ -91,9 +93,9 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
         except FileNotFoundError:
             messages.append(message("W017", root=one.root))
         except OSError:
-            pass  # E003 and W006 say it
+            pass  # E003 and W006 report it
         else:
-            # Windows has no such mode, and says 0777 of all folders.
+            # On Windows every folder has mode 0777, which means nothing there.
             if mode & stat.S_IWOTH and os.name != "nt":
                 mode_ = f"{stat.S_IMODE(mode):04o}"
                 messages.append(message("W018", root=one.root, mode=mode_, folder=one.folder))
@@ -111,23 +113,23 @@ _importing = False
 
 
 def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
-    """What the project's application serves, and what is wrong with that application."""
+    """The folders that the project's application serves, and the faults of the application."""
     global _importing
-    if _importing:  # the application's module runs a management command, and that these checks
+    if _importing:  # the application's module runs a management command, which runs the checks
         return [], []
     name = getattr(settings, "ASGI_APPLICATION", None)
     if not name:
         package = str(getattr(settings, "ROOT_URLCONF", "")).rpartition(".")[0] or "mysite"
         key = "W002" if settings.WSGI_APPLICATION else "W001"
         return _default([message(key, application=f"{package}.asgi.application")])
-    # The application's module calls setup() again, and a logging configuration that is applied
-    # twice disables the loggers made in between.
+    # The application's module calls django.setup() again. A logging configuration that is applied
+    # twice disables the loggers that were made in between.
     configuration = settings.LOGGING_CONFIG
     settings.LOGGING_CONFIG = None
     _importing = True
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are for who starts the server
+            warnings.simplefilter("ignore")  # the server shows them when it starts
             import_string(name)
     except (Exception, SystemExit) as error:
         text = f"{type(error).__name__}: {error}"
@@ -146,7 +148,7 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
 
 
 def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[CheckMessage]]:
-    """What a MediaMiddleware without locations serves, or would."""
+    """The folder that a MediaMiddleware without locations would serve."""
     url = urlsplit(settings.MEDIA_URL)
     if not settings.MEDIA_ROOT:
         messages.append(message("E001"))
@@ -159,7 +161,7 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[Ch
 
 
 def _settings() -> Iterator[CheckMessage]:
-    url = vars(settings)["_wrapped"].MEDIA_URL  # as it is written
+    url = vars(settings)["_wrapped"].MEDIA_URL  # as it is written, without the script name
     script = settings.FORCE_SCRIPT_NAME
     if script and url and not url.startswith(("/", "http://", "https://")):
         yield message("W010", url=repr(url), full=f"{script.rstrip('/')}/{url}")
@@ -176,7 +178,7 @@ def _runserver() -> Iterator[CheckMessage]:
     if not settings.DEBUG:
         return
     command = load_command_class(get_commands()["runserver"], "runserver")
-    # An ASGI one can't do without a way of its own to run.
+    # The runserver of an ASGI server always overrides inner_run.
     if isinstance(command, Runserver) and type(command).inner_run is Runserver.inner_run:
         yield message("W005", command=type(command).__module__)
 
@@ -193,7 +195,7 @@ def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
     except OSError as error:
         yield message("W006", root=root, error=error.strerror)
     if not served.answers_clients:
-        return  # what is handed over is the application's own choice
+        return  # the application chooses the files that it hands over
     code = [*project_folders(), *(config.path for config in apps.get_app_configs())]
     for path in code:
         if _is_in(path, folder):
@@ -210,7 +212,7 @@ def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
 
 
 def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
-    """What comes between the media and the static files."""
+    """Conflicts between the media and the static files."""
     if settings.MEDIA_ROOT and settings.STATIC_ROOT:
         if _is_in(settings.MEDIA_ROOT, settings.STATIC_ROOT):
             yield message("E006", static=settings.STATIC_ROOT)
@@ -222,7 +224,7 @@ def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     static = decoded_prefix(url.path)
     hiding = [one for one in served if static.startswith(one.prefix)]
     for one in served:
-        # A location may be there for the static files themselves.
+        # A location may serve the static files on purpose.
         meant = one.prefix == static or (
             settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT)
         )
@@ -239,7 +241,7 @@ def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
 
 
 def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
-    """Files that are served by others, too."""
+    """Restricted or uploaded files that something else serves too."""
     roots = {
         name: root
         for name in ("STATIC_ROOT", "WHITENOISE_ROOT")
@@ -251,7 +253,8 @@ def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     for one in served:
         if one.is_public or one.location is None:
             continue
-        # A guarded folder below a public one is left out there; the same folder is not.
+        # A public location doesn't serve a restricted folder below its root, but it does serve its
+        # own root.
         by = [
             other.url for other in served if other.is_public and _is_same(other.folder, one.folder)
         ]
@@ -261,10 +264,10 @@ def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
 
 
 def _storages(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
-    """Storages whose files no location serves, or the wrong one."""
+    """Storages whose files are not served, or are served by a location that makes them public."""
     for alias, storage in settings.STORAGES.items():
         folder = storage.get("OPTIONS", {}).get("location") or settings.MEDIA_ROOT
-        # By name: to import another backend may take its time, for nothing.
+        # The backend is known by its name, since the import of a backend may take long.
         if not served or not folder or storage.get("BACKEND") not in _FILE_SYSTEM:
             continue
         holding = [one for one in served if _is_in(folder, one.folder)]
@@ -292,7 +295,7 @@ def _patterns(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
 def _views(
     patterns: Iterable[URLPattern | URLResolver], path: str | None, before: str = ""
 ) -> Iterator[tuple[URLPattern, str, bool]]:
-    """Each view with its whole route: may it be asked for ``path``?"""
+    """Each view, its whole route, and whether the route matches the start of ``path``."""
     for pattern in patterns:
         if not isinstance(pattern, URLPattern | URLResolver):
             continue  # Django's urls.E004
@@ -311,7 +314,7 @@ def _is_serve(view: object) -> bool:
 
 
 def _is_in(path: Any, folder: Any) -> bool:
-    """Is ``path`` this folder, or anything beneath it?"""
+    """Is ``path`` this folder, or does it lie below it?"""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 

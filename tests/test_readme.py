@@ -310,8 +310,8 @@ EVENTS = [
     ),
     (
         "ERROR",
-        "in no internal location",
-        ["%r: the application hands over %r, which is in no internal location"],
+        "not in an internal location",
+        ["%r: the application hands over %r, which is not in an internal location"],
     ),
 ]
 

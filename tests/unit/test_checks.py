@@ -551,7 +551,7 @@ def test_manage_py_check_deploy(started: Path) -> None:
     status, output = manage(started, "check", "--tag", "media_asgi")
     assert status == 1
     assert found(output) == ["E004", "E005", "W003"]
-    assert f"({started}/mysite), which would be served" in output
+    assert f"({started}/mysite), which clients could download" in output
 
 
 def test_manage_py_check_as_startproject_leaves_it(started: Path) -> None:
