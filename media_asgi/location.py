@@ -4,20 +4,18 @@ A location: a URL prefix, the folder that it serves, and its options.
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from . import conf
-from .access import access_policy
+from .access import Access, access_policy
 from .access.base import AccessPolicy
 from .signing import seconds
-
-Access = Literal["public", "internal", "signed"] | Callable[..., bool | Awaitable[bool]]
 
 FOREVER = "max-age=31536000, immutable"
 

@@ -1,10 +1,15 @@
 """Who may have a file: one class for each value of a location's ``access``."""
 
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
 from django.core.exceptions import ImproperlyConfigured
 
 from .base import AccessPolicy, Internal, LocationOptions, Public
 from .predicate import Predicate
 from .signed import Signed
+
+Access = Literal["public", "internal", "signed"] | Callable[..., bool | Awaitable[bool]]
 
 ACCESS_POLICIES: dict[str, type[AccessPolicy]] = {
     "public": Public,

@@ -1,7 +1,8 @@
 """
 Who may have a file: the interface of an access policy, and the two simplest policies.
 
-A new policy is one class here or beside this module, and one entry in ``ACCESS_POLICIES``.
+A new policy is one class here or beside this module. ``access/__init__.py`` names it in ``Access``
+and ``ACCESS_POLICIES``.
 """
 
 from collections.abc import Sequence
