@@ -24,25 +24,34 @@ from media_asgi.check_messages import CHECKS
 from .private import nginx
 from .servers import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    name: (ROOT / name).read_text()
+    for name in (
+        "README.md",
+        "media_asgi/README.md",
+        "benchmarks/README.md",
+        ".github/CONTRIBUTING.md",
+        ".github/SECURITY.md",
+    )
+}
+MAP = "media_asgi/README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
-    (README[: match.start()].count("\n") + 1, match[1], match[2])
-    for match in BLOCK.finditer(README)
+    (f"{name}:{text[: match.start()].count(chr(10)) + 1}", match[1], match[2])
+    for name, text in PAGES.items()
+    for match in BLOCK.finditer(text)
 ]
-PROSE = BLOCK.sub("", README)
-HEADINGS = re.findall(r"^##+ (.+)$", PROSE, re.MULTILINE)
+PROSE = {name: BLOCK.sub("", text) for name, text in PAGES.items()}
 
 
 def blocks(language: str) -> list[Any]:
-    return [
-        pytest.param(code, id=f"line {line}") for line, kind, code in BLOCKS if kind == language
-    ]
+    return [pytest.param(code, id=place) for place, kind, code in BLOCKS if kind == language]
 
 
-def section(title: str) -> str:
+def section(title: str, page: str = "README.md") -> str:
     """What stands below a heading of the second level."""
-    match = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PROSE, re.MULTILINE | re.DOTALL)
+    pattern = rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)"
+    match = re.search(pattern, PROSE[page], re.MULTILINE | re.DOTALL)
     assert match, f"no section {title!r}"
     return match[1]
 
@@ -167,7 +176,8 @@ def test_nginx(code: str) -> None:
 def test_text(code: str) -> None:
     if "─▶" in code:
         for name in code.splitlines()[0].split(" ─▶ ")[1:-1]:
-            assert (ROOT / "media_asgi" / f"{name.strip()}.py").is_file()
+            path = ROOT / "media_asgi" / name.strip()
+            assert path.is_dir() or path.with_suffix(".py").is_file()
     else:
         assert re.fullmatch(r"[\w.]+ \{\n    reverse_proxy 127\.0\.0\.1:8000\n\}\n", code)
 
@@ -196,6 +206,13 @@ def test_console(code: str) -> None:
                     assert done.stdout.startswith("usage:")
                 case ["daphne", *arguments] | ["uv", "run", "daphne", *arguments]:
                     check_daphne(arguments)
+                case ["uv", "run", "--group", "bench", "python", "-m", "benchmarks", part, *_]:
+                    # The group is not installed here.
+                    assert part == "--quick" or (ROOT / "benchmarks" / f"{part}.py").exists()
+                case ["apt-get", "install", *packages]:
+                    assert all(name in (ROOT / ".ci/run").read_text() for name in packages)
+                case ["git", "worktree", "add", _, "main"]:
+                    pass  # takes a repository to itself
                 case ["python", "manage.py", *_] | ["django-admin", "startproject", *_]:
                     pass  # in tests/real, step by step
                 case _:
@@ -387,7 +404,7 @@ def test_the_options_of_a_location() -> None:
     ("options", "words"),
     [
         ({}, '`"no-cache"`'),
-        ({"access": "internal"}, '`"private, no-cache"` where access isn\'t public'),
+        ({"access": "internal"}, '`"private, no-cache"` if access isn\'t public'),
     ],
 )
 def test_the_default_of_cache_control(options: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -399,7 +416,7 @@ def test_the_default_of_cache_control(options: dict[str, Any], words: str, tmp_p
 
 def test_system_checks() -> None:
     levels = {"E": "error", "W": "warning"}
-    (table,) = tables(section("System checks"))
+    (table,) = tables(section("System checks", MAP))
     found = {re.sub(r"[`*]|media_asgi\.", "", row[0]): " ".join(row[1:]) for row in table}
     assert list(found) == list(CHECKS)
     for key, text in found.items():
@@ -408,7 +425,7 @@ def test_system_checks() -> None:
 
 
 def test_modules() -> None:
-    table = tables(section("The package, for whoever changes it"))[0]
+    table = tables(section("The rooms", MAP))[0]
     named = [name for row in table for name in re.findall(r"`([\w/]+\.py)`", row[0])]
     package = ROOT / "media_asgi"
     assert sorted(named) == sorted(
@@ -423,21 +440,30 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_links() -> None:
-    anchors = {anchor(heading) for heading in HEADINGS}
-    for target in re.findall(r"\]\(([^)\s]+)\)", PROSE):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif "://" not in target:
-            assert (ROOT / target).exists(), target
+def anchors(name: str) -> set[str]:
+    return {anchor(heading) for heading in re.findall(r"^##+ (.+)$", PROSE[name], re.MULTILINE)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links(name: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", PROSE[name]):
+        if "://" in target:
+            continue
+        path, _, fragment = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        assert file.exists(), target
+        if fragment:
+            assert fragment in anchors(str(file.resolve().relative_to(ROOT))), target
 
 
 def test_contents() -> None:
     """Every section is in the table of contents, in its order."""
-    (line,) = [line for line in README.splitlines() if line.startswith("**Contents:**")]
-    assert re.findall(r"\[([^]]+)\]\(#", line) == re.findall(r"^## (.+)$", PROSE, re.MULTILINE)
+    (line,) = [line for line in PAGES["README.md"].splitlines() if line.startswith("**Contents:**")]
+    headings = re.findall(r"^## (.+)$", PROSE["README.md"], re.MULTILINE)
+    assert re.findall(r"\[([^]]+)\]\(#", line) == headings
 
 
-def test_paths() -> None:
-    for path in re.findall(r"`((?:tests|benchmarks|\.ci)/[\w./]*)`", PROSE):
+@pytest.mark.parametrize("name", PAGES)
+def test_paths(name: str) -> None:
+    for path in re.findall(r"`((?:tests|benchmarks|media_asgi|\.ci)/[\w./]*)`", PROSE[name]):
         assert (ROOT / path).exists(), path

@@ -479,13 +479,13 @@ def test_table() -> None:
         assert all(name.isidentifier() for name in names)
 
 
-def test_table_of_the_readme() -> None:
+def test_the_table_of_checks_has_their_texts() -> None:
     rows = []
     for key, check in CHECKS.items():
         level = {"E": "error", "W": "warning"}[key[0]] + (", `--deploy`" if check.deploy else "")
         cells = f"`media_asgi.{key}`", level, check.sentence, check.cure
         rows.append(re.sub(r"\{(\w+)\}", r"*\1*", f"| {' | '.join(cells)} |"))
-    readme = (ROOT / "README.md").read_text().splitlines()
+    readme = (ROOT / "media_asgi" / "README.md").read_text().splitlines()
     assert [line for line in readme if line.startswith("| `media_asgi.")] == rows
 
 
