@@ -24,7 +24,7 @@ class Descriptor:
         self._closer = closer
 
     def close(self, _: object = None) -> None:
-        """Give up one use; the last one closes. To be called once by the owner."""
+        """Give up one use. The last one closes. The owner calls it once."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
@@ -32,18 +32,18 @@ class Descriptor:
             close(self.fd, self._closer)
 
     def hold(self) -> None:
-        """Take one more use, to be given up by ``close``."""
+        """Take one more use. ``close`` gives it up."""
         with self._lock:
             self._users += 1
 
 
 def close(fd: int, closer: Executor | None) -> None:
-    """Close a descriptor; in a worker where ``closer`` is given.
+    """Close a descriptor; in a worker if ``closer`` is given.
 
     On FUSE and NFS close(2) waits for the daemon or the server.
     """
     if closer is not None:
-        with contextlib.suppress(OSError, RuntimeError):  # refused: it is never made
+        with contextlib.suppress(OSError, RuntimeError):  # refused: the call never runs
             closer.submit(os.close, fd)
             return
     os.close(fd)

@@ -1,8 +1,8 @@
 """
-Folders whose files are another location's, and not for whoever may see this one's.
+Folders below a root that belong to a more restricted location.
 
-Links and folders are turned and swapped while the server runs, so that where a folder lies is asked
-again and again. Where that can't be told, the folder is where it was last.
+Links and folders change while the server runs, so the path of a folder is looked up again and
+again. If that fails, the last known path counts.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from .workers import Workers
 
-# What was found is believed for so long. Seconds.
+# How long a look-up is valid. Seconds.
 _LIFETIME = 0.1
 
-# A private folder's own disk may hang, for which no other location waits longer, and that once: it
-# counts as where it was last until its disk has answered. Seconds.
+# The disk of a private folder may hang. Other locations wait for so long, once. Then the last known
+# path counts until the disk answers. Seconds.
 _PATIENCE = 0.25
 
 Identity = tuple[int, int]
@@ -30,14 +30,14 @@ class Whereabouts(NamedTuple):
     path: str
     """Without links."""
     identity: Identity | None
-    """``None`` for a folder that has not been there yet."""
+    """``None`` if the folder has not existed yet."""
     above: frozenset[Identity]
-    """The folder itself, and those that it is in."""
+    """The folder itself, and all its parents."""
     is_there: bool
 
 
 class Place:
-    """Where a folder lies now, looked up in a thread of its own."""
+    """Looks up the path of a folder, in a thread of its own."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -51,11 +51,11 @@ class Place:
             self.known = Whereabouts(os.path.realpath(folder), None, frozenset(), False)
 
     def now(self) -> Whereabouts:
-        """To be called in a worker."""
+        """Call it in a worker."""
         try:
             try:
                 looking, patience = self._ask()
-            except OSError:  # no thread can be started: then in this one
+            except OSError:  # no thread can be started: use this one
                 self.known = _look(self._folder, self.known.identity)
             else:
                 self.known = looking.result(patience)
@@ -64,18 +64,18 @@ class Place:
         return self.known
 
     async def told(self) -> Whereabouts | None:
-        """``None`` where it can't be told."""
+        """``None`` if the look-up fails."""
         try:
             looking, patience = self._ask()
             async with asyncio.timeout(patience):
-                # Others wait for it too.
+                # Other tasks wait for it too.
                 self.known = await asyncio.shield(asyncio.wrap_future(looking))
         except OSError:
             return None
         return self.known
 
     def _ask(self) -> tuple[Future[Whereabouts], float]:
-        """The look that is under way, and how long to wait for it."""
+        """The look-up that runs, and how long to wait for it."""
         with self._lock:
             looking, now = self._looking, time.monotonic()
             if looking is None or (looking.done() and now - self._began > _LIFETIME):
@@ -87,7 +87,7 @@ class Place:
 
 
 def _look(folder: str, last: Identity | None) -> Whereabouts:
-    """Raises ``OSError`` where it can't be told."""
+    """Raises ``OSError`` if the look-up fails."""
     try:
         path = os.path.realpath(folder, strict=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -102,30 +102,27 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 def parents(path: str) -> Iterator[str]:
-    """The folders that a path is in, the innermost first."""
+    """The parents of a path, the innermost first."""
     while (above := os.path.dirname(path)) != path:
         path = above
         yield path
 
 
 class ExcludedFolder(NamedTuple):
-    """A folder whose files are not to be served from this location."""
+    """A folder whose files this location may not serve."""
 
     place: Place
     may_be_root: bool = False
-    """Both locations were given the same folder: the files are meant to be in both."""
+    """Both locations have the same root: the files are meant to be in both."""
 
 
 class ExcludedFolders:
-    """The excluded folders that files of one root may be in, as they are known.
-
-    Where there are none it is falsy.
-    """
+    """The excluded folders that may hold files of one root. Falsy if there are none."""
 
     def __init__(
         self, path: str, identity: Identity, excluded: Iterable[ExcludedFolder], *, anywhere: bool
     ) -> None:
-        """``path`` and ``identity`` are the root's; links lead ``anywhere``, or stay in it."""
+        """``path`` and ``identity`` are those of the root. ``anywhere``: links may leave it."""
         self._path = path
         self._identity = identity
         self._paths: set[str] = set()
@@ -134,7 +131,7 @@ class ExcludedFolders:
             where = place.known
             if may_be_root and identity == where.identity:
                 continue
-            # A folder that was there and has gone may be in the root by now, under another name.
+            # A folder that existed and is gone may be in the root now, under another name.
             is_lost = not where.is_there and where.identity is not None
             if (
                 anywhere
@@ -151,8 +148,8 @@ class ExcludedFolders:
     def holds(self, path: str) -> bool:
         """Is this file, whose path has no links, in one of the folders, and not in a root within?
 
-        By name, and by what the folders above it are: where case doesn't count, a name is as the
-        client wrote it, and a folder may be mounted in two places.
+        The names of its parents count, and their identities: on a file system without case a name
+        is as the client wrote it, and a folder may be mounted in two places.
         """
         for above in parents(path):
             if above in self._paths:
@@ -161,7 +158,7 @@ class ExcludedFolders:
                 return self._identity in self._identities
             try:
                 identity = identity_of(os.stat(above))
-            except OSError:  # renamed meanwhile: who knows where it was
+            except OSError:  # renamed meanwhile: nobody knows where it was
                 return True
             if identity in self._identities:
                 return True

@@ -1,16 +1,16 @@
 """
-Open a regular file beneath a root, and read spans of it, without ever blocking the event loop.
+A folder as a source: open a regular file below a root, and never block the event loop.
 
-What the page cache holds is opened and read at once, on the loop: ``openat2(2)`` with
-``RESOLVE_CACHED`` and ``preadv2(2)`` with ``RWF_NOWAIT`` answer EAGAIN rather than touch the disk.
-All else happens in a worker thread, in one hop; and everything does where the kernel or the file
-system has neither (before Linux 5.12, macOS, Windows, NFS, FUSE, a seccomp filter).
+The loop itself opens a file that the page cache has: ``openat2(2)`` with ``RESOLVE_CACHED`` answers
+EAGAIN rather than touch the disk. A worker thread opens every other file, in one hop. It opens all
+files if the kernel or the file system has no such call (before Linux 5.12, macOS, Windows, NFS,
+FUSE, a seccomp filter).
 
-Nothing outside the root is opened: with ``openat2`` the kernel resolves the path with
-``RESOLVE_BENEATH``, in one step that no rename can race. The portable resolver walks from folder to
-folder by descriptor and never follows a link that it hasn't read itself. Both follow relative links
-that stay below the root. An absolute link is resolved as a whole, and where that ends in the root,
-or in another folder that is allowed, what is there is opened beneath that folder in the same way.
+No file outside the root is opened. ``openat2`` with ``RESOLVE_BENEATH`` lets the kernel resolve the
+path in one step, which no rename can race. The portable resolver walks from folder to folder by
+descriptor, and follows only links that it has read itself. Both follow relative links that stay
+below the root. An absolute link is resolved as a whole. If it ends in the root, or in another
+folder that is allowed, its file is opened below that folder in the same way.
 """
 
 import asyncio
@@ -41,21 +41,21 @@ from .portable import climbs, open_by_name, walk
 from .system_errors import open_error
 from .workers import Workers
 
-# A folder is opened anew when it has been held for so long, so that a root that a deploy or a
-# remount has swapped is seen within it. Seconds.
+# The root is opened again after this time. So a deploy or a remount that swaps it is seen soon.
+# Seconds.
 ROOT_LIFETIME = 0.5
 
-# And let go when no file of it has been asked for in so long: held open, it keeps its file system
-# from being unmounted. Seconds.
+# The root is closed if no request needs it for this time: an open folder keeps its file system from
+# being unmounted. Seconds.
 _IDLE = 1.0
 
-# How often a worker asks again where the kernel says EAGAIN without RESOLVE_CACHED (a rename raced
-# a ".." in a link, or a lease is being broken), and how long it waits in between. Seconds.
+# How often a worker tries again if the kernel answers EAGAIN without RESOLVE_CACHED (a rename raced
+# a ".." in a link, or a lease is being broken), and its pause in between, in seconds.
 _RETRIES, _RETRY_PAUSE = 20, 0.01
 
 
 class _Folder:
-    """The root, held open. Closed by the last who holds it, in whatever thread that is."""
+    """The open root. It is closed with its last reference, in any thread."""
 
     __slots__ = ("fd", "guard", "identity", "is_distant", "since")
 
@@ -67,15 +67,16 @@ class _Folder:
         self.guard: ExcludedFolders | None = None
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # it could not be opened
+        with contextlib.suppress(AttributeError):  # the root could not be opened
             os.close(self.fd)
 
 
 class LocalSource:
-    """The folder of a location, whose files are opened by name.
+    """The files of a location's folder.
 
-    ``follow_symlinks``: links may lead anywhere, or also into these folders. ``excluded`` are
-    folders whose files are another location's: no name and no link of this one reaches them.
+    ``follow_symlinks``: ``True`` follows every link; a list follows links into these folders too.
+    ``excluded``: folders whose files belong to a more restricted location. No name and no link of
+    this source reaches them.
     """
 
     def __init__(
@@ -123,13 +124,13 @@ class LocalSource:
         folder = self._folder
         if folder is not None and time.monotonic() - folder.since > ROOT_LIFETIME:
             if self._excluded:
-                return None  # where those lie is for open to ask
+                return None  # open asks where those are
             if not self._is_current(folder):
                 folder = self._folder = None
         return folder
 
     def _is_current(self, folder: _Folder) -> bool:
-        """Is the root still this folder, as far as can be told without the disk?"""
+        """Is the root still this folder? ``False`` too if only the disk can tell."""
         try:
             fd = KERNEL.open(AT_FDCWD, self.path, FOLDER_FLAGS, RESOLVE_CACHED)
         except OSError:
@@ -154,7 +155,7 @@ class LocalSource:
 
     async def _open_in_worker(self, name: bytes, wanted: Wanted) -> LocalFile:
         if self._excluded and await self._asked_again():
-            # A disk that hangs stops no file that it isn't needed for.
+            # The loop may have the file without a disk that hangs.
             found = self.open_nowait(name, wanted)
             if found is not None:
                 return found
@@ -169,15 +170,18 @@ class LocalSource:
                 raise self._workers.hung() from None
             raise
         finally:
-            # An exception's traceback holds this frame, and that the future with the exception: a
-            # cycle, which would keep the root's descriptor open until it is collected.
+            # The exception's traceback refers to this frame, and the frame to the future with the
+            # exception. This cycle would keep the root open until it is collected.
             del future
         if folder is not None and KERNEL.cached and not folder.is_distant:
             self._hold(folder)
         return file
 
     async def _asked_again(self) -> bool:
-        """Where the excluded folders lie, if this is still the root. None of its disk is needed."""
+        """Look again where the excluded folders are; without the root's disk.
+
+        ``False`` if the root may be another folder by now.
+        """
         folder, now = self._folder, time.monotonic()
         if folder is None or now - folder.since <= ROOT_LIFETIME:
             return False
@@ -195,7 +199,7 @@ class LocalSource:
     def _guard(self, folder: _Folder) -> ExcludedFolders | None:
         if not self._excluded:
             return None
-        # Where the folder that was opened lies, wherever its name may lead by now.
+        # The path of the folder that is open. Its name may lead to another folder by now.
         path, anywhere = _real_path(folder.fd), bool(self._follow_symlinks)
         return ExcludedFolders(path, folder.identity, self._excluded, anywhere=anywhere) or None
 
@@ -207,7 +211,7 @@ class LocalSource:
             loop.call_later(_IDLE, self._let_go)
 
     def _let_go(self) -> None:
-        """Of a folder that nothing was asked of: while it is in use it is looked at anew."""
+        """Close the root if no request has needed it."""
         if self._folder is not None and time.monotonic() - self._folder.since < _IDLE:
             assert self._watching is not None
             self._watching.call_later(_IDLE, self._let_go)
@@ -230,7 +234,7 @@ class LocalSource:
                     raise
                 time.sleep(_RETRY_PAUSE)
         status = _checked(fd, folder.guard)
-        # Something else may be mounted below the root.
+        # Another file system may be mounted below the root.
         is_distant = folder.is_distant or status.st_dev != folder.identity[0]
         return (DistantFile if is_distant else LocalFile)(fd, status, self._workers), folder
 
@@ -245,14 +249,14 @@ class LocalSource:
         return self._open_linked(folder, name)
 
     def _open_linked(self, folder: _Folder, name: bytes) -> int:
-        """What a name leads to by an absolute link, or by one that climbs above the root.
+        """Open a name that has an absolute link, or a link that climbs above the root.
 
-        Raises ``OSError``: EXDEV if a link climbs above the root, or leads to another folder than
-        those that are allowed.
+        Raises ``OSError``: EXDEV if a link climbs above the root, or leads to a folder that is not
+        allowed.
         """
         root = _real_path(folder.fd)
         path = os.path.join(root, os.fsdecode(name))
-        os.stat(path)  # says what is wrong with it; and the kernel follows no more than 40 links
+        os.stat(path)  # raises the right error; and the kernel follows at most 40 links
         path = os.path.realpath(path, strict=True)
         if (rest := _below(path, root)) is not None and not climbs(root, os.fsdecode(name)):
             return _open_beneath(folder.fd, rest)
@@ -297,7 +301,7 @@ def _open_beneath(folder: int, name: bytes) -> int:
 
 
 def _below(path: str, folder: str) -> bytes | None:
-    """The rest of a path that lies in a folder, links resolved."""
+    """The rest of a path below a folder; ``None`` if it is not below. Both without links."""
     start = folder.rstrip(os.sep) + os.sep
     return os.fsencode(path[len(start) :] or ".") if (path + os.sep).startswith(start) else None
 
@@ -308,9 +312,9 @@ def _close_opened(future: "Future[tuple[LocalFile, _Folder | None]]") -> None:
 
 
 def _checked(fd: int, guard: ExcludedFolders | None) -> os.stat_result:
-    """The ``stat`` of what was opened.
+    """The ``stat`` result of an open file.
 
-    What is not to be served is closed: raises ``FileMissingError``.
+    Raises ``FileMissingError``, and closes the file, if it may not be served.
     """
     try:
         status = os.fstat(fd)
@@ -323,7 +327,7 @@ def _checked(fd: int, guard: ExcludedFolders | None) -> os.stat_result:
 
 
 def _real_path(fd: int) -> str:
-    """Where an open file lies, links resolved."""
+    """The path of an open file, without links."""
     if sys.platform == "darwin":
         import fcntl
 

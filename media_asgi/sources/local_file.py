@@ -1,5 +1,8 @@
 """
-An open file of this machine: read on the loop what the page cache holds, and all else in a worker.
+An open file of this machine.
+
+The loop reads what the page cache has: ``preadv2(2)`` with ``RWF_NOWAIT`` answers EAGAIN rather
+than wait for the disk. A worker thread reads everything else.
 """
 
 import asyncio
@@ -25,13 +28,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
-_refusing_nowait: set[int] = set()  # the file systems (st_dev) that do
+_refusing_nowait: set[int] = set()  # file systems (st_dev) without RWF_NOWAIT
 
 _scratch = threading.local()
 
 _SMALL = 16 * 1024
 
-# So many bytes after a chunk are wanted soon, the kernel is told if the disk is read.
+# If the disk is read, the kernel is told that so many bytes after the chunk are wanted next.
 _READ_AHEAD = 1024 * 1024
 
 # Nix and builders of reproducible images set the time of each file to second 0 or 1.
@@ -39,9 +42,9 @@ _SET_BY_BUILDERS = 2_000_000_000
 
 
 def _scratch_buffer(count: int) -> memoryview:
-    """A buffer that is this thread's own, since preadv releases the GIL, and lives on.
+    """A buffer of this thread, since preadv releases the GIL.
 
-    A new one of 256 KiB costs more to get than to fill.
+    It is kept: to allocate 256 KiB takes longer than to fill them.
     """
     buffer: bytearray | None = getattr(_scratch, "buffer", None)
     if buffer is None or len(buffer) < count:
@@ -63,7 +66,7 @@ class LocalFile:
 
     @property
     def descriptor(self) -> Descriptor:
-        """For calls in a worker. Most files are read and closed without any."""
+        """For calls in a worker. Most files need none."""
         if self._descriptor is None:
             self._descriptor = Descriptor(self.fd)
         return self._descriptor
@@ -75,7 +78,7 @@ class LocalFile:
             self._descriptor.close()
 
     def read_nowait(self, start: int, size: int) -> bytes | None:
-        """Up to ``size`` bytes, or ``None`` if the page cache has not got the first of them."""
+        """Up to ``size`` bytes, or ``None`` if the page cache does not have the first of them."""
         if not _RWF_NOWAIT or self._device in _refusing_nowait:
             return None
         buffer: bytearray | memoryview = (
@@ -130,8 +133,8 @@ class LocalFile:
 
     def is_cached(self, start: int, size: int) -> bool:
         """Does the page cache hold all of this, so that sendfile(2) will not wait for the disk?"""
-        # cachestat counts a page that is still being read. Reads end in their order, near enough,
-        # so that the last page is asked for by itself.
+        # cachestat counts a page that is still being read. Pages are read nearly in order, so that
+        # the last page tells.
         cached = KERNEL.cached_pages(self.fd, start, size)
         return (
             cached is not None
@@ -141,7 +144,7 @@ class LocalFile:
 
 
 class DistantFile(LocalFile):
-    """One of a file system that has a server or a daemon behind it."""
+    """A file on a network file system or FUSE, where even close(2) may wait."""
 
     __slots__ = ()
 
@@ -200,11 +203,11 @@ def file_info(stat_result: os.stat_result) -> FileInfo:
 
 def _read(fd: int, start: int, size: int) -> bytes:
     if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # advice, which a file system may not take
+        with contextlib.suppress(OSError):  # a file system may refuse advice
             os.posix_fadvise(fd, start + size, _READ_AHEAD, os.POSIX_FADV_WILLNEED)
     if hasattr(os, "pread"):
         return os.pread(fd, size, start)
-    os.lseek(fd, start, os.SEEK_SET)  # Windows; each descriptor has one reader at a time
+    os.lseek(fd, start, os.SEEK_SET)  # Windows; a descriptor has one reader at a time
     return os.read(fd, size)
 
 

@@ -36,7 +36,7 @@ AT_FDCWD = -100
 
 # File systems whose open and fstat ask no server and no daemon (linux/magic.h): ext2 to ext4, XFS,
 # Btrfs, tmpfs, overlayfs, ZFS, F2FS, bcachefs, EROFS, SquashFS. On any other (NFS, SMB, FUSE, 9p)
-# even a cached name costs a round trip, and is opened in the worker.
+# even a cached name costs a round trip, so a worker opens it.
 _LOCAL = frozenset(
     {
         0xEF53,
@@ -86,10 +86,10 @@ _HOW_SIZE = ctypes.sizeof(_OpenHow)
 
 
 class _Cached:
-    """How to open what the kernel knows without the disk."""
+    """How to open a file that the kernel finds without the disk."""
 
     def __init__(self, flags: int) -> None:
-        # A mount below the root may be of another kind than the root itself: it is the worker's.
+        # A mount below the root may be of another kind than the root. A worker opens its files.
         resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV | RESOLVE_CACHED
         self.how = _how(flags, resolve)
         self.address = ctypes.c_void_p(ctypes.addressof(self.how.contents))
@@ -150,9 +150,9 @@ class Kernel:
         return fd
 
     def open_cached(self, folder: int, name: bytes, cached: _Cached) -> int:
-        """A file beneath a folder, without the disk: ``BlockingIOError`` where that is needed."""
+        """Open a file below a folder. Raises ``BlockingIOError`` if that needs the disk."""
         fd: int = self._open_bare(_OPENAT2, folder, name, cached.address, _HOW_SIZE)
-        if fd < 0:  # ask again, for the reason
+        if fd < 0:  # call again, for errno
             fd = self._open_quickly(_OPENAT2, folder, name, cached.how, _HOW_SIZE)
             if fd < 0:
                 raise _error(name)
@@ -167,9 +167,9 @@ class Kernel:
         return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF in _LOCAL
 
     def cached_pages(self, fd: int, offset: int, count: int) -> int | None:
-        """How many pages of this span the page cache holds; ``None`` where it won't be told.
+        """How many pages of this range the page cache has; ``None`` if the kernel does not tell.
 
-        cachestat(2) is there since Linux 6.5, and answers whoever owns or may write the file.
+        cachestat(2) exists since Linux 6.5, and answers a user who owns or may write the file.
         """
         if not self.cachestat:
             return None

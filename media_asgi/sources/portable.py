@@ -1,5 +1,5 @@
 """
-Open a file beneath a folder where the kernel has no openat2(2).
+Open a file below a folder on a kernel without openat2(2).
 """
 
 import errno
@@ -14,9 +14,9 @@ _MAX_LINKS = 40
 
 
 def climbs(root: str, name: str) -> bool:
-    """Does a relative link of this name lead above the root? Asked after ``stat`` found no loop.
+    """Does a relative link in this name lead above the root? Call it after ``stat`` found no loop.
 
-    An absolute link is judged by where it ends.
+    An absolute link is allowed here: its end counts.
     """
     passed: list[str] = []
     ahead = name.split("/")[::-1]
@@ -47,10 +47,10 @@ def open_by_name(
     follow_symlinks: bool,
     allowed: Collection[str | os.PathLike[str]] = (),
 ) -> int:
-    """Open ``name`` beneath the folder ``root`` where a file can't be opened from a descriptor.
+    """Open ``name`` below the folder ``root`` on a platform without ``dir_fd``.
 
-    No link is followed: the path must be its own real path, in whatever case. It is looked at
-    before and after, which whoever can rename in the root may still race.
+    No link is followed: the path must be its own real path, in any case of letters. It is compared
+    before and after the call. A user who can rename folders in the root may still race that.
     """
     path = os.path.join(root, name)
 
@@ -78,12 +78,12 @@ def open_by_name(
 
 
 def walk(root: int, name: bytes) -> int:
-    """Open ``name`` beneath the folder ``root``, as ``RESOLVE_BENEATH`` does, without ``openat2``.
+    """Open ``name`` below the folder ``root``, as ``openat2`` does with ``RESOLVE_BENEATH``.
 
-    From folder to folder by descriptor, and each link is read and followed here: ".." goes back to
-    the folder that was passed, never above the root, whatever is renamed meanwhile.
+    It walks from folder to folder by descriptor, and reads and follows each link itself. ".." goes
+    back to the folder that it came from, and never above the root, even if folders are renamed.
     """
-    passed: list[int] = []  # folders below the root, opened by us
+    passed: list[int] = []  # the open folders below the root
     ahead = name.split(b"/")[::-1]
     links = 0
     try:
@@ -101,7 +101,7 @@ def walk(root: int, name: bytes) -> int:
             try:
                 target = os.readlink(segment, dir_fd=folder)
             except OSError as error:
-                if error.errno != errno.EINVAL:  # EINVAL: it is no link
+                if error.errno != errno.EINVAL:  # EINVAL: it is not a link
                     raise
             else:
                 links += 1

@@ -1,10 +1,10 @@
 """
-The threads in which one location waits for its disk, and the descriptors that their calls work on.
+The threads in which a location waits for its disk.
 
 Not ``ThreadPoolExecutor``, for three reasons. Its ``submit`` queues a call before it starts a
-thread: where that fails (a container's limit of processes) it raises, and the call runs later all
-the same, on descriptors that were closed meanwhile. The interpreter joins its threads when it ends,
-so that a disk that hangs keeps a process from ending. And nothing bounds how long one waits for it.
+thread. If that fails, at a container's limit of processes, it raises, and the call runs later all
+the same, on descriptors that were closed meanwhile. The interpreter joins its threads at its end,
+so that a disk that hangs keeps the process from ending. And nothing bounds the time of waiting.
 """
 
 import asyncio
@@ -24,23 +24,22 @@ from .descriptor import Descriptor
 
 R = TypeVar("R")
 
-# A disk that hangs is one line in the log in so long. Seconds.
+# The log has one line in this time for a disk that hangs. Seconds.
 _NEWS = 60.0
 
 
 class _Pool:
-    """What the threads of ``Workers`` know. They don't keep the ``Workers`` alive."""
+    """The state of the threads. They refer to it, and not to the ``Workers``, which may go."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.has_ended = False
         self.threads: list[threading.Thread] = []
         self._idle = 0
-        # Whoever holds it may be interrupted by the end of the ``Workers``, which is collected.
+        # The garbage collector may end the ``Workers`` in a thread that holds this lock.
         self._lock = threading.RLock()
         self._ready = threading.Condition(self._lock)
-        # In their order. A call that is cancelled goes at once: while the disk hangs nobody takes
-        # it from here.
+        # In order. A cancelled call is removed at once: while the disk hangs no thread takes it.
         self._calls: OrderedDict[Future[Any], Callable[[], Any]] = OrderedDict()
 
     def submit(self, call: Callable[[], R]) -> Future[R]:
@@ -56,13 +55,13 @@ class _Pool:
         return future
 
     def _start(self) -> None:
-        """One thread more. Where that can't be, the others do; without any, nothing is queued."""
+        """Start one more thread. Raises ``OSError`` if that fails and there is no other."""
         thread = threading.Thread(target=self._work, name="media-asgi", daemon=True)
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
             if not self.threads:
-                # Not EAGAIN, which of a socket says that it is full.
+                # Not EAGAIN, which for a socket means that it is full.
                 raise OSError(errno.ENOMEM, f"no thread to read the disk: {error}") from error
         else:
             self.threads.append(thread)
@@ -91,7 +90,7 @@ class _Pool:
                     self._idle -= 1
                 future, call = self._calls.popitem(last=False)
             _run(future, call)
-            del future, call  # nothing is held while there is nothing to do
+            del future, call  # an idle thread refers to nothing
 
 
 def _run(future: Future[R], call: Callable[[], R]) -> None:
@@ -101,15 +100,15 @@ def _run(future: Future[R], call: Callable[[], R]) -> None:
         result = call()
     except BaseException as error:
         future.set_exception(error)
-        del future  # whose exception holds this frame: a cycle
+        del future  # its exception refers to this frame: a cycle
     else:
         future.set_result(result)
 
 
 class Workers(Executor):
-    """Up to ``limit`` threads, started when they are needed.
+    """Up to ``limit`` threads. A thread is started when it is needed.
 
-    ``folder``: what they read, for the log. ``timeout``: seconds to wait for one of their calls.
+    ``folder``: what they read, for the log. ``timeout``: seconds to wait for a call.
     """
 
     def __init__(self, limit: int, folder: str = "", timeout: float = 30.0) -> None:
@@ -120,7 +119,7 @@ class Workers(Executor):
         self._told: float | None = None
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        """Queue a call. Raises ``OSError`` where no thread can be started: then it never runs."""
+        """Queue a call. Raises ``OSError`` if no thread can be started: then it never runs."""
         return self._pool.submit(partial(call, *args, **kwargs))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -133,7 +132,7 @@ class Workers(Executor):
         self._pool.end()
 
     def hung(self) -> SourceBusyError:
-        """What to raise when the time is over."""
+        """The error to raise after ``timeout``."""
         now = time.monotonic()
         is_news = self._told is None or now - self._told >= _NEWS
         if is_news:
@@ -171,13 +170,13 @@ class _Holding(Executor):
 def in_worker(
     workers: Workers, descriptors: Sequence[Descriptor], call: Callable[..., R], *args: Any
 ) -> "asyncio.Task[R]":
-    """``call`` in a worker thread, in one hop, with these descriptors held open until it has ended.
+    """Run ``call`` in a worker thread, in one hop. The descriptors stay open until it has ended.
 
-    Whoever waits may be cancelled: the call is dropped, or ends by itself where it has begun.
+    If the waiting task is cancelled, the call is dropped; if it has begun, it ends by itself.
     Raises ``SourceBusyError`` if it takes too long.
     """
     holding = _Holding(workers, descriptors)
-    # The task that submits the call takes its first step later: until then it is held from here.
+    # The task submits the call in its first step. Until then this hold counts.
     holding.hold()
     task = asyncio.ensure_future(_waited_for(workers, holding, call, *args))
     task.add_done_callback(holding.release)
@@ -198,6 +197,6 @@ async def _waited_for(
 
 
 def _retrieved(call: "asyncio.Future[Any]") -> None:
-    """What a call that nobody waits for any more has ended with is of no interest."""
+    """Take the exception of a call that no task waits for any more."""
     if not call.cancelled():
         call.exception()
