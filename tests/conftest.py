@@ -3,7 +3,7 @@
 import os
 import sys
 
-from .servers import ROOT
+from .support.servers import ROOT
 
 if sys.dont_write_bytecode:
     # As container images have it. The tests start a hundred processes, and each would compile

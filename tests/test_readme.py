@@ -21,8 +21,8 @@ import pytest
 from media_asgi import Location, MediaMiddleware
 from media_asgi.check_messages import CHECKS
 
-from .private import nginx
-from .servers import ROOT
+from .support import nginx
+from .support.servers import ROOT
 
 PAGES = {
     name: (ROOT / name).read_text()

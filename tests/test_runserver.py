@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .client import Connection, Response
-from .servers import ROOT, Server, _serving, reserved_port
+from .support.client import Connection, Response
+from .support.servers import ROOT, Server, _serving, reserved_port
 
 SETTINGS = """
 INSTALLED_APPS = [{first}*INSTALLED_APPS, "media_asgi"]

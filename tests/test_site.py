@@ -18,8 +18,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from .client import Connection, Response
-from .servers import ROOT, Server
+from .support.client import Connection, Response
+from .support.servers import ROOT, Server
 
 HERE = ROOT / "tests" / "site"
 

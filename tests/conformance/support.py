@@ -15,8 +15,8 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
-from ..client import Connection, Response
-from ..servers import Server, media
+from ..support.client import Connection, Response
+from ..support.servers import Server, media
 
 HOUR = 3600
 

@@ -7,7 +7,7 @@ import os
 import random
 import time
 
-from ..client import Connection, Response, head
+from ..support.client import Connection, Response, head
 from .support import HOUR, Media, check, noise, unhurried
 
 

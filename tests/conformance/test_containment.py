@@ -9,8 +9,8 @@ import stat
 import tempfile
 import threading
 
-from ..client import Connection, Truncated
-from ..programs import need_unprivileged
+from ..support.client import Connection, Truncated
+from ..support.programs import need_unprivileged
 from .support import SECRET, Media, check, soon
 
 DOTS = ["..", "%2e%2e", ".%2E", "%252e%252e", "%c0%ae%c0%ae", "%e0%80%ae%e0%80%ae", "..%00"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ..client import HTTP2, Connection, head
+from ..support.client import HTTP2, Connection, head
 from .support import Media, check, grouped, noise, running, unhurried
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ..servers import Server
+from ..support.servers import Server
 from .support import SECRET, Media, grouped, made, soon
 
 

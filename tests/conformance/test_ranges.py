@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ..client import Response
+from ..support.client import Response
 from .support import Media, noise
 
 N = 1000

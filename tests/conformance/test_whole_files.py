@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ..client import Connection
+from ..support.client import Connection
 from .support import HOUR, Media, check, noise
 
 

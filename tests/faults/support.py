@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from ..client import Connection, Response, Truncated, head
-from ..servers import Server
+from ..support.client import Connection, Response, Truncated, head
+from ..support.servers import Server
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect as connect_websocket
 
-from ..client import Connection
+from ..support.client import Connection
 from .support import FOUR, GIB, MIB, Site, latencies, on, pattern, read, serve, stalled
 
 RANGE = [("Range", "bytes=1-")]

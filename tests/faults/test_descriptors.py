@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ..client import Connection, Response, head
+from ..support.client import Connection, Response, head
 from .support import KIB, MIB, Site, pattern, read, serve
 
 # How many each server needs for itself varies: the connections take the rest.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..client import Connection, head
+from ..support.client import Connection, head
 from .support import (
     FOUR,
     KIB,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ..client import Connection
+from ..support.client import Connection
 from .support import FOUR, MIB, Site, on, pattern, read, some
 
 RANGE = [("Range", "bytes=1000-")]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ..client import Connection, Response
-from ..programs import not_installed, program
+from ..support.client import Connection, Response
+from ..support.programs import not_installed, program
 from .support import MIB, Site, pattern, read, serve
 
 MIRROR = Path(__file__).with_name("mirror.py")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..client import Connection, head
+from ..support.client import Connection, head
 from .support import FOUR, KIB, MIB, Site, on, pattern, read, send_all, serve
 
 SIZES = (0, 1, 1000, 60 * KIB, 130 * KIB, 256 * KIB, 300 * KIB, 3 * MIB)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ..client import Connection
-from ..private.nginx import Nginx
+from ..support.client import Connection
+from ..support.nginx import Nginx
 from .support import MIB, serve, some
 
 HALF_A_GIB = 512 * MIB

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..client import HTTP2, Connection, head
+from ..support.client import HTTP2, Connection, head
 from .support import KIB, MIB, Site, on, pattern, read, send_all, serve, stalled
 
 DATA = pattern(8 * MIB)

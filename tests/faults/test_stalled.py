@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..client import Connection
+from ..support.client import Connection
 from .support import (
     FOUR,
     KIB,

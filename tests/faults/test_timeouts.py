@@ -12,7 +12,7 @@ import h2.config
 import h2.connection
 import pytest
 
-from ..client import Connection, Response, Truncated, head
+from ..support.client import Connection, Response, Truncated, head
 from .support import (
     DAPHNES,
     GIB,

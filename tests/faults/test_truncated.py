@@ -7,7 +7,7 @@ from typing import Self
 
 import pytest
 
-from ..client import Connection
+from ..support.client import Connection
 from .support import KIB, MIB, Site, on, pattern, pipelined, read, serve, some, stalled
 
 SIZE = 32 * MIB

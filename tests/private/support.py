@@ -13,8 +13,8 @@ from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
 
-from ..client import Connection, Response
-from ..servers import Server
+from ..support.client import Connection, Response
+from ..support.servers import Server
 
 # How each kind is started: the server, its options, and the project's environment.
 KINDS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ..client import Connection, Response
+from ..support.client import Connection, Response
 from .support import BOTH, Lookout, Site, on, with_query
 
 DATA = random.Random(6).randbytes(100_000)

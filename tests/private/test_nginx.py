@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
-from ..client import Connection, Response
-from ..servers import Server
-from .nginx import Nginx
+from ..support.client import Connection, Response
+from ..support.nginx import Nginx
+from ..support.servers import Server
 from .support import Site, with_query
 
 DATA = random.Random(8).randbytes(5000)

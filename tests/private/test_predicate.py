@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from ..client import Response
+from ..support.client import Response
 from .support import BOTH, Lookout, Site, on
 
 DATA = bytes(range(256)) * 40

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from media_asgi.signing import sign_url
 
-from ..client import Response
+from ..support.client import Response
 from .support import BOTH, Lookout, Site, on
 
 DATA = bytes(range(256)) * 40
@@ -120,7 +120,7 @@ def test_a_link_that_ends(site: Site) -> None:
 @on(*BOTH)
 def test_what_is_begun_before_the_end_is_finished(site: Site) -> None:
     """The link is asked for, not the time that a download takes."""
-    from ..client import Connection
+    from ..support.client import Connection
 
     data = DATA * 1000
     site.put("signed/long.bin", data)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ..programs import program
-from ..servers import Server, media
+from ..support.programs import program
+from ..support.servers import Server, media
 
 SIZE = 48 * 1024 * 1024 + 4711
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-from ..client import Connection
-from ..servers import ROOT, Server, media
+from ..support.client import Connection
+from ..support.servers import ROOT, Server, media
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("redbot")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..servers import ROOT, Server
+from ..support.servers import ROOT, Server
 from ..test_site import Browser, Site
 
 Visit = Callable[[Site], Browser]

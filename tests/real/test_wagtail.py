@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from ..client import Response
-from ..servers import ROOT, Server
+from ..support.client import Response
+from ..support.servers import ROOT, Server
 from ..test_site import Browser, Site
 
 Visit = Callable[[Site], Browser]

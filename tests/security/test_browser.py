@@ -20,9 +20,9 @@ from playwright.sync_api import Error, Page, sync_playwright
 from media_asgi.access.x_accel import deliberate_type
 from media_asgi.http.media_types import runs_no_script
 
-from ..client import Connection
-from ..programs import program
-from ..servers import Server
+from ..support.client import Connection
+from ..support.programs import program
+from ..support.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 

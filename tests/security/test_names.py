@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from media_asgi import Location, MediaMiddleware, signing
 from media_asgi.http.media_types import SANDBOX, content_type, runs_no_script
 
-from ..client import Connection
 from ..fuzz.target import NAME, VALUE, Target, scope
-from ..servers import Server, media
+from ..support.client import Connection
+from ..support.servers import Server, media
 
 SPLITS = [
     "a\r\nSet-Cookie: a=b",

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from ..programs import program
-from ..servers import ROOT
+from ..support.programs import program
+from ..support.servers import ROOT
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ from media_asgi.sources.base import WHOLE, FileMissingError, SourceError
 from media_asgi.sources.local import LocalSource
 from media_asgi.sources.workers import Workers
 
-from ..client import Connection, Truncated
-from ..servers import ROOT, Server, media
+from ..support.client import Connection, Truncated
+from ..support.servers import ROOT, Server, media
 from . import naive, swapper
 
 SECONDS = float(os.environ.get("RACE_SECONDS", "20"))

@@ -9,8 +9,8 @@ from django.conf import settings
 
 from media_asgi.signing import sign_url
 
-from ..client import Connection, Response
-from ..servers import Server
+from ..support.client import Connection, Response
+from ..support.servers import Server
 
 KINDS = {
     "daphne": ("daphne", "application", ""),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ..client import Connection, Response
-from ..servers import Server
+from ..support.client import Connection, Response
+from ..support.servers import Server
 
 SECURITY = "django.middleware.security.SecurityMiddleware"
 OWN = "tests.security.project.OwnSecurityMiddleware"

@@ -9,9 +9,9 @@ from django.conf import settings
 
 from media_asgi.signing import sign_url
 
-from ..client import Connection, Response
-from ..private.nginx import Nginx
-from ..servers import Server
+from ..support.client import Connection, Response
+from ..support.nginx import Nginx
+from ..support.servers import Server
 
 pytestmark = pytest.mark.xdist_group("shared-caches")
 

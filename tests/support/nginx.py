@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from ..programs import program
-from ..servers import reserved_port
+from .programs import program
+from .servers import reserved_port
 
 CONFIGURATION = """
 daemon off;

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Self
 
 from .programs import unprivileged
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Certificate(NamedTuple):

@@ -28,8 +28,8 @@ from media_asgi import MediaMiddleware
 from media_asgi.check_messages import CHECKS
 from media_asgi.checks import check_deployment, check_project
 
-from ..programs import need_unprivileged, unprivileged
-from ..servers import ROOT
+from ..support.programs import need_unprivileged, unprivileged
+from ..support.servers import ROOT
 
 WRAPPED = """
 from django.core.asgi import get_asgi_application

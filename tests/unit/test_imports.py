@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..servers import ROOT
+from ..support.servers import ROOT
 
 PACKAGE = ROOT / "media_asgi"
 MODULES = sorted(PACKAGE.rglob("*.py"))

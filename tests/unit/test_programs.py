@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from ..programs import INSTALL, program
-from ..servers import ROOT
+from ..support.programs import INSTALL, program
+from ..support.servers import ROOT
 
 
 @pytest.mark.parametrize(

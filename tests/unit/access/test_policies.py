@@ -11,7 +11,7 @@ from media_asgi.access.base import AccessDenied, AccessPolicy, HeaderOverrides, 
 from media_asgi.access.predicate import Predicate
 from media_asgi.access.signed import Signed
 
-from ...servers import ROOT
+from ...support.servers import ROOT
 from ..support import ask
 
 

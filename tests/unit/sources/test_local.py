@@ -35,7 +35,7 @@ from media_asgi.sources.local_file import LocalFile
 from media_asgi.sources.openat2 import KERNEL, Kernel
 from media_asgi.sources.workers import Workers, in_worker
 
-from ...programs import program
+from ...support.programs import program
 from ..support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by
 
 THREADS = 2
