@@ -11,7 +11,7 @@ from .access.base import HeaderOverrides
 from .http import cors, response
 from .http.headers import NOSNIFF, override
 from .http.media_types import SANDBOX, content_type, runs_no_script
-from .http.representation import FileInfo, KeptHeaders, Representation, describe
+from .http.representation import FileInfo, Representation, describe
 from .http.response import Response
 from .location import Location
 from .security import SecuritySettings
@@ -60,9 +60,9 @@ class KnownFiles:
             extra=self._extra(info, type_, path, secure=secure),
         )
         full, not_modified = response.full_response(current), response.not_modified(current)
+        known = KnownFile(name, info.version, current, full, not_modified)
         if not current.lasting or location.varies:
-            return KnownFile(name, info.version, current, full, not_modified)
-        known = KnownFile(name, info.version, current, _kept(full), _kept(not_modified))
+            return known
         if len(self._files) >= _MAX_KNOWN:
             del self._files[next(iter(self._files))]
         self._files[path, secure] = known
@@ -96,7 +96,3 @@ def _common_headers(location: Location, security: SecuritySettings, *, secure: b
     if location.cors == "*":
         headers += cors.headers("*", {})
     return headers
-
-
-def _kept(full: Response) -> Response:
-    return full._replace(headers=KeptHeaders(full.headers))

@@ -6,20 +6,12 @@ Pure: the file's information and the time are arguments.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.utils.http import http_date
 
 from ..types import Headers
 from .media_types import DEFAULT_TYPE
-
-
-class KeptHeaders(Headers):
-    """The headers of a response that is sent again and again."""
-
-    form: tuple[Any, Any, Any] = (None, None, None)
-    """The server's own form of them, the server, and the ``Date`` in it."""
-
 
 # Seconds. A change in the same tick of the clock leaves the time stamp as it is, so a young stamp
 # doesn't prove that the file is unchanged. FAT has the longest tick, two seconds. ext4's is some

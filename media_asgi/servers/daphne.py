@@ -16,8 +16,6 @@ Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
   60 s timeout though bytes are still waiting: the last message waits until the buffer is empty, and
   until the kernel's has room. After that timeout a socket is closed as soon as it may be written
   to, and 15 s later reset, with all that the kernel still had for it.
-- ``request.responseHeaders`` is written out by the first ``write()``. What is in it before that is
-  Twisted's own "Connection: close".
 - An exception after the response has started hangs the client, and stops Daphne's own reaper.
 - ``--http-timeout`` calls ``finish()`` from outside, in the middle of a response, when so many
   seconds have gone since ``request.request_start``, however many bytes flow meanwhile. It is looked
@@ -38,7 +36,6 @@ from typing import Any
 
 from django.utils.http import http_date
 
-from ..http.representation import KeptHeaders
 from ..sources.base import FileRegion, TruncatedFileError
 from ..sources.descriptor import Descriptor
 from ..types import Headers, Receive, Scope, Send
@@ -150,8 +147,7 @@ class DaphneResponseWriter(ResponseWriter):
             return
         send = self.send
         is_sure = self._plain and self._takes_at_once(len(body))
-        left = () if is_sure and self._has_given(headers) else [*headers, _now()]
-        await send({"type": "http.response.start", "status": status, "headers": left})
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, _now()]})
         if is_sure:
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await send({"type": "http.response.body", "body": body})
@@ -170,29 +166,6 @@ class DaphneResponseWriter(ResponseWriter):
             raise
         finally:
             self.close()
-
-    def _has_given(self, headers: Headers) -> bool:
-        """Give Twisted its own form of headers that are kept; for an answer that it writes at once.
-
-        To add and check them one by one takes a twentieth of the time of a small answer.
-        """
-        if type(headers) is not KeptHeaders:
-            return False
-        request, date = self._request, _now()
-        if next(request.responseHeaders.getAllRawHeaders(), None) is not None:
-            return False  # "Connection: close"
-        # Daphne adds its own name, which is that of one server.
-        server = self._channel.factory
-        form, of_server, of_date = headers.form
-        if of_server is not server:
-            form = type(request.responseHeaders)()
-            for name, value in headers:
-                form.addRawHeader(name, value)
-        if of_date is not date:
-            form.setRawHeaders(b"date", [date[1]])
-            headers.form = form, server, date
-        request.responseHeaders = form
-        return True
 
     async def begin(self, status: int, headers: Headers) -> None:
         if self._lost:
