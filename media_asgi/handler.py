@@ -153,7 +153,7 @@ class LocationHandler:
         if file is not None:
             file.close()
         writer = response_writer(scope, receive, send, self._context.send_timeout)
-        await writer.whole(answer.status, answer.headers, body)
+        await writer.send(answer.status, answer.headers, body)
 
     async def hand_over(
         self, candidates: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send

@@ -19,7 +19,7 @@ from .http.headers import NOSNIFF
 from .http.path import merge_slashes, request_path
 from .location import Location
 from .security import SecuritySettings
-from .servers import daphne
+from .servers.daphne_request import root_path
 from .servers.send import response_writer, send_response
 from .sources.base import Source
 from .sources.guard import ExcludedFolder, Place
@@ -129,7 +129,7 @@ class MediaMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            mount = self._script_name or daphne.root_path(scope, send)
+            mount = self._script_name or root_path(scope, send)
             path = scope["path"]
             if mount or path.startswith(self._prefixes) or "//" in path:
                 found = self._find(scope, mount)

@@ -1,9 +1,9 @@
 """
-What a server can do beyond plain ASGI, and how each one ends a response that can't be finished.
+Servers that speak plain ASGI, and those that also lend their asyncio transport.
 
-A server is recognised by what it offers, never by its name; whatever is unexpected gets plain ASGI:
-``await send()`` returns when the server wants more, and an application that returns early makes the
-server close the connection, as uvicorn, hypercorn and granian do.
+A server is recognised by what it offers, never by its name. Anything unexpected gets plain ASGI:
+``await send()`` returns when the server wants more. If the application returns before the end of
+the body, uvicorn, hypercorn and granian close the connection.
 """
 
 import asyncio
@@ -13,90 +13,75 @@ from types import MethodType
 from ..sources.base import FileRegion
 from ..types import Headers, Message, Receive, Scope, Send
 from . import pathsend, stalled
+from .base import (
+    MAX_KERNEL_BUFFER,
+    WRITE_BUFFER_LIMIT,
+    ClientDisconnectedError,
+    ClientStalledError,
+    abort_on,
+)
 
 logger = logging.getLogger("media_asgi")
 
-
-# So much goes into a server's own buffer without waiting for the client: asyncio's transports, and
-# those modelled on them, take 64 KiB before they say that they are full.
-WRITE_BUFFER_LIMIT = 64 * 1024
-
-# More than the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
-MAX_KERNEL_BUFFER = 6 * 1024 * 1024
-
-# A send that waits so long (seconds) waits for a client, and not just for its turn.
+# A send that takes this long (seconds) waits for a client, and not just for its turn.
 _WAITS = 0.001
 
-# After a wait of so many seconds, or of such a share of send_timeout, messages are small: where no
-# transport is lent, nothing but the end of a whole message tells that the client takes any byte.
+# After a wait of this many seconds, or of this share of send_timeout, messages are small. Where no
+# transport is lent, only the end of a whole message shows that the client takes bytes.
 _WAITS_LONG, _SHARE = 5, 1 / 12
 _SMALL = 16 * 1024
 
 
-class ClientDisconnected(Exception):
-    """The client is no longer there, or takes no byte any more: nothing is left to be sent."""
-
-
-class ClientStalled(ClientDisconnected):
-    """It is there, and takes nothing; says for how long."""
-
-
-class ResponseWriter:
-    """One response, on a server that speaks plain ASGI."""
+class ASGIResponseWriter:
+    """One response on a server that speaks plain ASGI."""
 
     _listener: "asyncio.Task[None] | None" = None
-    _ended = _left = False
+    _is_finished = _has_left = False
     _written = 0
     _longest = 0.0
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, send_timeout: float) -> None:
         self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.send_timeout = send_timeout
+        self._receive = receive
+        self._send = send
+        self._send_timeout = send_timeout
 
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """All of a response that fits in one chunk."""
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
         try:
-            # On HTTP/2 the smallest body waits for the client's window, and hypercorn's send for
-            # ever, even when that client has gone.
+            # On HTTP/2 even the smallest body waits for the client's window. hypercorn's send then
+            # waits for ever, even if the client has gone.
             if len(body) <= WRITE_BUFFER_LIMIT and self.scope.get("http_version") != "2":
-                await self.send(start)
-                await self.send(end)
+                await self._send(start)
+                await self._send(end)
             else:
-                await self._deliver(start, self.send_timeout)
-                await self._deliver(end, self.send_timeout)
-        except ClientDisconnected as gone:
-            await self.give_up(gone)
+                await self._deliver(start, self._send_timeout)
+                await self._deliver(end, self._send_timeout)
+        except ClientDisconnectedError as error:
+            await abort_on(error, self)
         except OSError:
             pass
 
-    async def begin(self, status: int, headers: Headers) -> None:
-        """The head of a response that is sent in several steps. ``close`` must follow."""
+    async def start(self, status: int, headers: Headers) -> None:
         self._listener = asyncio.get_running_loop().create_task(self._listen())
-        await self._deliver(_start(status, headers), self.send_timeout)
+        await self._deliver(_start(status, headers), self._send_timeout)
 
     async def write(self, data: bytes) -> None:
-        """More of the body. Returns when the server wants the next.
-
-        Raises ``ClientDisconnected``.
-        """
         self._written += len(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}
-        await self._deliver(message, self.send_timeout)
+        await self._deliver(message, self._send_timeout)
         await asyncio.sleep(0)  # others get their turn
 
     def chunk_size(self, size: int) -> int:
-        """How much to write next, ``size`` bytes at most.
+        """How many bytes to write next, ``size`` at most.
 
-        Of each client that reads nothing two messages are held, one that fills the server's buffer
-        and one that waits, and by granian, which offers pathsend, eight. They are small until the
-        client has taken more than the kernel holds for one that reads nothing, and once it was
-        waited for.
+        A client that reads nothing holds two messages: one fills the server's buffer, and one
+        waits. With granian, which offers pathsend, it holds eight. So messages are small until the
+        client has taken more than the kernel holds for one that reads nothing. They are small again
+        after the client had to be waited for.
         """
-        if self._longest >= min(_WAITS_LONG, self.send_timeout * _SHARE):
+        if self._longest >= min(_WAITS_LONG, self._send_timeout * _SHARE):
             return min(size, _SMALL)
         if self._written >= MAX_KERNEL_BUFFER and self._longest < _WAITS:
             return size
@@ -111,7 +96,7 @@ class ResponseWriter:
         """
         extensions = self.scope.get("extensions") or {}
         count = region.stop - region.start
-        if _breaks_zero_copy(self.send):
+        if _breaks_zero_copy(self._send):
             return 0
         if "http.response.zerocopysend" in extensions:
             # Such a send lasts as long as the file, whatever the client's pace.
@@ -127,71 +112,65 @@ class ResponseWriter:
             )
             return count
         if region.is_whole_file and "http.response.pathsend" in extensions:
-            if (path := pathsend.lend(region.fileno())) is None:
+            if (path := pathsend.lease(region.fileno())) is None:
                 return 0
             await self._deliver({"type": "http.response.pathsend", "path": path}, None)
-            self._ended = True
+            self._is_finished = True
             return count
         return 0
 
-    async def end(self) -> None:
-        """The end of a response whose every byte was written."""
-        if not self._ended:
-            await self._deliver({"type": "http.response.body", "body": b""}, self.send_timeout)
-
-    async def give_up(self, gone: ClientDisconnected) -> None:
-        """Cut the connection, and log it if the client hasn't gone by itself."""
-        if isinstance(gone, ClientStalled):
-            stalled.log_cut(self.scope["path"], str(gone))
-        await self.abort()
+    async def finish(self) -> None:
+        if not self._is_finished:
+            await self._deliver({"type": "http.response.body", "body": b""}, self._send_timeout)
 
     async def abort(self) -> None:
-        """Cut the connection: the response can't be finished.
+        """Do nothing: plain ASGI has only the early return for this, which follows.
 
-        Plain ASGI has only the early return for it, which follows. For a client that reads nothing
-        hypercorn and granian then wait until it does, though the file is closed.
+        If the client reads nothing, hypercorn and granian then wait until it does. The file is
+        closed all the same.
         """
 
     def close(self) -> None:
-        """Let go of everything. Always the last call."""
         if self._listener is not None:
             self._listener.cancel()
             self._listener = None
 
     async def _deliver(self, message: Message, timeout: float | None) -> None:
-        """Send one message, which may take so long. Raises ``ClientDisconnected``."""
-        if self._left:
-            raise ClientDisconnected
+        """Send one message, within ``timeout`` seconds. Raises ``ClientDisconnectedError``."""
+        if self._has_left:
+            raise ClientDisconnectedError
         loop = asyncio.get_running_loop()
         begin = loop.time()
         try:
             async with asyncio.timeout(timeout) as deadline:
-                await self.send(message)
-        except OSError as error:  # ASGI 2.4: the client has gone; and TimeoutError is one, too
+                await self._send(message)
+        except OSError as error:  # ASGI 2.4: the client has gone. A TimeoutError is an OSError too.
             if deadline.expired():
-                raise ClientStalled(f"the server took nothing for {timeout:g} s") from None
-            self._left = True
-            raise ClientDisconnected from error
+                reason = f"the server took nothing for {timeout:g} s"
+                raise ClientStalledError(reason) from None
+            self._has_left = True
+            raise ClientDisconnectedError from error
         self._longest = max(self._longest, loop.time() - begin)
 
     async def _listen(self) -> None:
-        """See that the client goes: not each server's ``send`` says so."""
+        """Notice when the client goes. Not every server's ``send`` says so."""
         try:
-            while (await self.receive())["type"] != "http.disconnect":
+            while (await self._receive())["type"] != "http.disconnect":
                 pass
-        except Exception:  # some servers say so that nobody is there any more
+        except Exception:  # some servers raise once the client has gone
             logger.debug("receive() failed", exc_info=True)
-        self._left = True
+        self._has_left = True
 
 
-class TransportResponseWriter(ResponseWriter):
-    """One response, on a server that lends its asyncio transport: uvicorn, also under gunicorn.
+class TransportResponseWriter(ASGIResponseWriter):
+    """One response on a server that lends its asyncio transport: uvicorn, also under gunicorn.
 
-    Its ``send`` returns without a word when the client has gone, and the transport is closing then.
+    When the client has gone, uvicorn's ``send`` returns without an error. The transport is then
+    closing.
     """
 
     _watched: stalled.Watched | None = None
-    _waited = False
+    _has_waited = False
 
     def __init__(
         self,
@@ -204,32 +183,33 @@ class TransportResponseWriter(ResponseWriter):
         super().__init__(scope, receive, send, send_timeout)
         self._transport = transport
 
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
         transport = self._transport
-        has_hidden = stalled.is_tls(transport)
-        if has_hidden or transport.get_write_buffer_size():  # this one may wait behind another
+        # The buffer of a TLS transport doesn't show what the transport below it holds.
+        is_tls = stalled.is_tls(transport)
+        if is_tls or transport.get_write_buffer_size():  # this response may wait behind another
             self._watch()
         try:
-            await self.send(_start(status, headers))
-            await self.send({"type": "http.response.body", "body": body})
+            await self._send(_start(status, headers))
+            await self._send({"type": "http.response.body", "body": body})
         except OSError:
             return
-        if has_hidden or transport.get_write_buffer_size():
+        if is_tls or transport.get_write_buffer_size():
             self._watch()
 
-    async def begin(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers) -> None:
         self._watched = self._watch(is_active=True)
         await self._deliver(_start(status, headers), None)
 
     def chunk_size(self, size: int) -> int:
-        if self._written >= MAX_KERNEL_BUFFER and not self._waited:
+        if self._written >= MAX_KERNEL_BUFFER and not self._has_waited:
             return size
         return min(size, WRITE_BUFFER_LIMIT)
 
     async def abort(self) -> None:
         self._transport.abort()
-        # uvicorn is told of it in the next turn, over TLS in the one after, and logs an error of
-        # whoever returns before that.
+        # uvicorn is told of the abort in the loop's next turn, over TLS in the one after. If the
+        # application returns earlier, uvicorn logs an error.
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -241,24 +221,24 @@ class TransportResponseWriter(ResponseWriter):
     async def _deliver(self, message: Message, timeout: float | None) -> None:
         transport = self._transport
         if transport.is_closing():
-            raise ClientDisconnected
+            raise ClientDisconnectedError
         try:
-            await self.send(message)
+            await self._send(message)
         except OSError as error:
-            raise ClientDisconnected from error
-        if not self._waited and not transport.is_closing():
-            self._waited = transport.get_write_buffer_size() > WRITE_BUFFER_LIMIT
+            raise ClientDisconnectedError from error
+        if not self._has_waited and not transport.is_closing():
+            self._has_waited = transport.get_write_buffer_size() > WRITE_BUFFER_LIMIT
         if self._watched is not None:
             self._watched.written = self._written
 
     def _watch(self, *, is_active: bool = False) -> stalled.Watched:
         return stalled.watch(
-            self._transport, self.send_timeout, self.scope["path"], is_active=is_active
+            self._transport, self._send_timeout, self.scope["path"], is_active=is_active
         )
 
 
 def lent_transport(scope: Scope, send: Send) -> asyncio.Transport | None:
-    """The asyncio transport that ``send`` writes to, if it is this request's alone."""
+    """The asyncio transport that ``send`` writes to, if only this request uses it."""
     if type(send) is not MethodType:
         return None
     transport = getattr(send.__self__, "transport", None)
@@ -269,7 +249,7 @@ def lent_transport(scope: Scope, send: Send) -> asyncio.Transport | None:
             callable(getattr(kind, name, None))
             for name in ("abort", "get_extra_info", "get_write_buffer_size", "is_closing")
         )
-    # A connection of HTTP/2 is others' as well.
+    # Several requests share a connection of HTTP/2.
     return transport if known and scope.get("http_version") in ("1.0", "1.1") else None
 
 
@@ -277,16 +257,16 @@ _transports: dict[type, bool] = {}
 
 
 def _breaks_zero_copy(send: Send) -> bool:
-    """Anycorn, up to 0.20.1 at least, can't wait for a slow client there: it cuts the body short.
+    """Is this anycorn? Up to 0.20.1 at least, it cuts the body short if a client is slow.
 
-    (On asyncio it asks for its socket's writability, which the loop refuses while a transport has
-    that socket.)
+    (On asyncio it asks whether its socket is writable, which the loop refuses while a transport
+    uses that socket.)
     """
     server = type(getattr(send, "__self__", None)).__module__
     return server.startswith("anycorn.")
 
 
 def _start(status: int, headers: Headers) -> Message:
-    # Headers are kept from one response to the next, and whoever gets them may add to them. The
-    # server adds Date: given another, it would send two.
+    # A copy: headers are kept for later responses, and the server may add fields to them. Date is
+    # left to the server, which would send it twice.
     return {"type": "http.response.start", "status": status, "headers": [*headers]}

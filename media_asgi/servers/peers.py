@@ -1,10 +1,11 @@
 """
 What a socket knows of its client.
 
-A server's ``send`` tells only that its buffer has room, and the kernel's own holds megabytes: it
-calls a socket writable when a third of that has gone, which at a few KiB a second takes minutes.
-Whether a client takes anything at all is known to the socket alone. It is always the one that the
-server lends: what a request says of addresses may be the client's own words (X-Forwarded-For).
+A server's ``send`` tells only that the server's buffer has room. The kernel's buffer holds
+megabytes, and a socket becomes writable when a third of that has gone. For a client that reads a
+few KiB a second this takes minutes. So only the socket knows whether a client takes anything. It is
+always the socket that the server lends: the addresses in a scope may come from the client
+(X-Forwarded-For).
 """
 
 import errno
@@ -27,7 +28,7 @@ _BYTES_ACKED = 120
 
 
 class Peer(Protocol):
-    """A socket, or what asyncio, uvloop and Twisted lend in its place."""
+    """A socket, or the object that asyncio, uvloop or Twisted lend in its place."""
 
     @property
     def family(self) -> int: ...
@@ -38,20 +39,20 @@ class Peer(Protocol):
 
 
 def reset_on_close(peer: Peer) -> None:
-    """Have the connection reset when it is closed, and what is still to be sent given up.
+    """Make the later close reset the connection and drop what is still to be sent.
 
-    Otherwise the kernel keeps all that for minutes, and goes on offering it to the client.
+    Otherwise the kernel keeps the data for minutes, and goes on offering it to the client.
     """
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def reset(peer: socket.socket) -> None:
-    """End a connection whoever else holds its socket: the last close resets it."""
+    """End a connection even if others hold its socket: the last close resets it."""
     reset_on_close(peer)
     peer.shutdown(socket.SHUT_RDWR)
 
 
-def taken(peer: Peer) -> int:
+def progress(peer: Peer) -> int:
     """A number that changes when the peer takes bytes from this socket."""
     if not sys.platform.startswith("linux"):
         return 0
@@ -59,18 +60,18 @@ def taken(peer: Peer) -> int:
         info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
         if len(info) == _BYTES_ACKED + 8:
             return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
-    return waiting(peer)
+    return unsent(peer)
 
 
-def waiting(peer: Peer) -> int:
-    """Bytes that the kernel holds for the peer. Raises ``OSError`` where it doesn't tell."""
+def unsent(peer: Peer) -> int:
+    """Bytes that the kernel holds for the peer. Raises ``OSError`` if it does not say."""
     if not sys.platform.startswith("linux"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return _INT.unpack(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, _NO_INT))[0]  # type: ignore[no-any-return]
 
 
 def is_full(peer: Peer) -> bool:
-    """Does the kernel take no more for this peer until that takes something?"""
+    """Is the kernel's buffer for this peer full?"""
     poll = select.poll()  # select() knows no descriptor above 1,023
     poll.register(peer.fileno(), select.POLLOUT)
     return not poll.poll(0)

@@ -1,22 +1,23 @@
 """
-A response and an open file → ASGI messages.
+Sends a response and the bytes of its open file.
 
-One chunk of the file at a time: read, sent, and only then the next, whatever the client's pace.
+One chunk is read and sent, and only then the next one, whatever the client's pace.
 """
 
-import asyncio
 import logging
 import sys
 from contextlib import aclosing
 from functools import partial
-from typing import Any
 
 from ..http.ranges import ByteRange
 from ..http.response import Response
 from ..sources.base import SourceError, SourceFile
 from ..types import Receive, Scope, Send
-from . import daphne
-from .asgi import ClientDisconnected, ResponseWriter, TransportResponseWriter, lent_transport
+from .asgi import ASGIResponseWriter, TransportResponseWriter, lent_transport
+from .base import ClientDisconnectedError, ResponseWriter, abort_on
+from .daphne import DaphneResponseWriter
+from .daphne_http2 import DaphneHTTP2ResponseWriter
+from .daphne_request import is_running, request_of
 
 logger = logging.getLogger("media_asgi")
 
@@ -24,28 +25,30 @@ logger = logging.getLogger("media_asgi")
 def response_writer(
     scope: Scope, receive: Receive, send: Send, send_timeout: float
 ) -> ResponseWriter:
-    """The connection that ``send`` belongs to, with whatever this server offers."""
-    if type(send) is partial and len(send.args) == 1 and daphne.is_request(send.args[0]):
-        return daphne.DaphneResponseWriter(scope, receive, send, send_timeout)
+    """The writer for the server that ``send`` belongs to."""
+    if (request := request_of(send)) is not None:
+        # Over HTTP/2 the channel is a stream, and has no transport of its own.
+        is_http2 = getattr(getattr(request, "channel", None), "transport", None) is None
+        writer = DaphneHTTP2ResponseWriter if is_http2 else DaphneResponseWriter
+        return writer(scope, send, request, send_timeout)
     if (transport := lent_transport(scope, send)) is not None:
         return TransportResponseWriter(scope, receive, send, send_timeout, transport)
-    if (server := sys.modules.get("daphne.server")) is not None:
-        _warn_if_wrapped(server)
-    return ResponseWriter(scope, receive, send, send_timeout)
+    if "daphne.server" in sys.modules:
+        _warn_if_wrapped()
+    return ASGIResponseWriter(scope, receive, send, send_timeout)
 
 
 _warned = False
 
 
-def _warn_if_wrapped(server: Any) -> None:
+def _warn_if_wrapped() -> None:
     global _warned
-    # "daphne" may be an installed app, and another server run: only Daphne runs this loop.
-    if not _warned and getattr(server, "twisted_loop", None) is asyncio.get_running_loop():
+    if not _warned and is_running():
         _warned = True
         logger.warning(
             "Something has wrapped Daphne's send(): a client that reads slowly makes the server "
-            "hold its whole download in memory, and answers have no Date. Make MediaMiddleware the "
-            "outermost application: application = MediaMiddleware(...)."
+            "hold its whole download in memory, and responses have no Date. Make MediaMiddleware "
+            "the outermost application: application = MediaMiddleware(...)."
         )
 
 
@@ -56,7 +59,7 @@ async def send_response(
     path: str,
     chunk_size: int,
 ) -> None:
-    """Send all of ``response``, whose ranges are of ``file``, and close that on every way out.
+    """Send ``response``, whose ranges are of ``file``, and close the file in any case.
 
     ``path`` is for the log. Raises ``SourceError`` only while nothing has been sent yet.
     """
@@ -71,7 +74,7 @@ async def send_response(
     finally:
         if file is not None:
             file.close()
-    await writer.whole(response.status, response.headers, body)
+    await writer.send(response.status, response.headers, body)
 
 
 def read_body_nowait(response: Response, file: SourceFile | None) -> bytes | None:
@@ -104,17 +107,17 @@ async def _stream(
     writer: ResponseWriter, response: Response, file: SourceFile, path: str, chunk_size: int
 ) -> None:
     try:
-        await writer.begin(response.status, response.headers)
+        await writer.start(response.status, response.headers)
         for part in response.body:
             if isinstance(part, ByteRange):
                 await _send_range(writer, file, part, chunk_size)
             else:
                 await writer.write(part)
-        await writer.end()
-    except ClientDisconnected as gone:
-        await writer.give_up(gone)
+        await writer.finish()
+    except ClientDisconnectedError as error:
+        await abort_on(error, writer)
     except SourceError as error:
-        # After the start nothing can be said any more: the client sees that bytes are missing.
+        # The status has been sent. The client sees that bytes are missing.
         if error.is_news:
             logger.error("%r cut off: %s", path, error)
         await writer.abort()

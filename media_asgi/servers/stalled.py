@@ -1,27 +1,25 @@
 """
-Clients that take no byte of what a server's transport has for them: they are cut off.
+Cuts off clients that take nothing of what a server's asyncio transport has for them.
 
-Who waits for such a client doesn't come back (``await send()``), and for a small answer nobody
-waits: the server's own buffer took all of it. So the transports are looked at, all of them at once
-and on the loop itself: that is one question to the kernel for each, a few times in each time-out.
+``await send()`` does not return while such a client is waited for. After a small response nobody
+waits: the server's own buffer took it. So one timer for each loop looks at all these transports. It
+asks the kernel once for each of them, a few times within the time-out.
 """
 
 import asyncio
 import contextlib
-import logging
 import weakref
 from typing import Any
 
 from . import peers
+from .base import log_cut
 
-logger = logging.getLogger("media_asgi")
-
-# So often each client is looked at in the time in which it may take nothing.
+# Each client is looked at this many times in the time that it may take nothing.
 _LOOKS = 8
 
 
 class Watched:
-    """One client: what it had taken, and since when that is so."""
+    """One client: how far it had come when it last took bytes, and when that was."""
 
     __slots__ = ("is_active", "path", "progress", "since", "written")
 
@@ -32,11 +30,11 @@ class Watched:
         self.written = 0
         """Bytes that the transport was given by the response that is being sent."""
         self.is_active = is_active
-        """Is a response being sent? Otherwise it is watched until it has taken all."""
+        """Is a response being sent? If not, the client is watched until it has taken everything."""
 
 
 class _Watch:
-    """All clients of one loop that have the same patience."""
+    """All clients of one loop that have the same time-out."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
@@ -49,7 +47,7 @@ class _Watch:
         known = self._clients.get(transport)
         if known is None:
             known = self._clients[transport] = Watched(path, loop.time(), is_active=is_active)
-        elif is_active:  # the next answer; its client may be stalled since an earlier one
+        elif is_active:  # the next response: the client may be stalled since an earlier one
             known.path, known.is_active = path, True
         return known
 
@@ -69,15 +67,16 @@ class _Watch:
     def _is_over(self, transport: asyncio.Transport, client: Watched, now: float) -> bool:
         left = transport.get_write_buffer_size()
         if transport.is_closing() and not left:
-            # Closed, and uvloop still tells its number, which may be another's. Over TLS it may
-            # wait for the client's farewell, for which asyncio has a time-out of its own.
+            # Closed. uvloop still tells the descriptor's number, which may be another
+            # connection's by now. A TLS transport may still wait for the client to close; asyncio
+            # has a time-out of its own for that.
             return True
         peer = transport.get_extra_info("socket")
-        # The buffer of TLS is empty when all is encrypted and in the buffer of the one below.
+        # The buffer of a TLS transport is empty once the transport below it has all of the data.
         if not left and not (is_tls(transport) and peers.is_full(peer)):
             client.since = now
             return not client.is_active
-        progress = (peers.taken(peer), left, client.written)
+        progress = (peers.progress(peer), left, client.written)
         if progress != client.progress:
             client.progress, client.since = progress, now
             return False
@@ -96,10 +95,10 @@ _watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Watc
 
 
 def watch(transport: asyncio.Transport, timeout: float, path: str, *, is_active: bool) -> Watched:
-    """Cut the client of this transport off when it takes nothing for ``timeout`` seconds.
+    """Cut the client of this transport off if it takes nothing for ``timeout`` seconds.
 
-    That ends when it has taken all and is not ``is_active`` (or no more so). ``path`` is for the
-    log.
+    The watch ends when the client has taken everything and no response is active. ``path`` is for
+    the log.
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
     if timeout not in watches:
@@ -107,13 +106,8 @@ def watch(transport: asyncio.Transport, timeout: float, path: str, *, is_active:
     return watches[timeout].add(transport, path, is_active=is_active)
 
 
-def log_cut(path: str, why: str) -> None:
-    """Each connection that is cut is one line."""
-    logger.warning("%r cut off: %s", path, why)
-
-
 def is_tls(transport: Any) -> bool:
-    """Does it encrypt? In asyncio and in uvloop those that do are of a type of their own."""
+    """Does this transport encrypt? asyncio and uvloop have a type of its own for that."""
     kind = type(transport)
     known = _tls.get(kind)
     if known is None:

@@ -23,7 +23,7 @@ from django.core.files.storage import FileSystemStorage
 from django.test import override_settings
 
 from media_asgi import Location, MediaMiddleware, known_files
-from media_asgi.servers import daphne
+from media_asgi.servers import daphne_request
 from media_asgi.signing import sign_url
 from media_asgi.sources import local, local_file, memory_cache, openat2
 
@@ -331,7 +331,7 @@ def test_the_root_path_is_daphnes_own_and_not_the_clients(
     option: str, claimed: str | None, counts: str
 ) -> None:
     send: Any = functools.partial(print, DaphnesRequest(option))
-    assert daphne.root_path({"root_path": claimed}, send) == counts
+    assert daphne_request.root_path({"root_path": claimed}, send) == counts
 
 
 @pytest.mark.parametrize(("running", "counts"), [(True, ""), (False, "/app")])
@@ -342,7 +342,7 @@ def test_a_root_path_counts_where_something_wraps_send_unless_daphne_runs(
         loop = asyncio.get_running_loop() if running else None
         monkeypatch.setitem(sys.modules, "daphne.server", SimpleNamespace(twisted_loop=loop))
         sends: list[Any] = [print, functools.partial(print, 1), functools.partial(print)]
-        (found,) = {daphne.root_path({"root_path": "/app"}, send) for send in sends}
+        (found,) = {daphne_request.root_path({"root_path": "/app"}, send) for send in sends}
         return found
 
     assert asyncio.run(ask()) == counts

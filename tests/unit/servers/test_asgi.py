@@ -154,8 +154,8 @@ def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
         Owner(asyncio.ReadTransport()).send,
         Slow().send,
     ):
-        assert kind(other) is servers.ResponseWriter
-    assert kind(lent, http_version="2") is servers.ResponseWriter
+        assert kind(other) is servers.ASGIResponseWriter
+    assert kind(lent, http_version="2") is servers.ASGIResponseWriter
 
 
 def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> None:

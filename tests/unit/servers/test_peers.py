@@ -38,18 +38,18 @@ def fill(server: socket.socket) -> int:
 def test_what_a_client_takes_is_seen(pair: Pair) -> None:
     client, server = pair
     given = fill(server)
-    before = peers.taken(server)
-    assert peers.waiting(server) > 0
+    before = peers.progress(server)
+    assert peers.unsent(server) > 0
     assert peers.is_full(server)
-    assert peers.taken(server) == before
+    assert peers.progress(server) == before
     while given:
         given -= len(client.recv(1 << 20))
     client.send(b"so its acknowledgements have come")
     for _ in range(1000):
-        if not peers.waiting(server):
+        if not peers.unsent(server):
             break
-    assert peers.taken(server) != before
-    assert peers.waiting(server) == 0
+    assert peers.progress(server) != before
+    assert peers.unsent(server) == 0
     assert not peers.is_full(server)
 
 
