@@ -48,6 +48,17 @@ def test_other_ways(way: Media) -> None:
         assert client.surplus() == b""
 
 
+@ways("daphne", "daphne-unix", "daphne-tls")
+def test_twisted_has_every_name_that_flow_control_needs(way: Media) -> None:
+    data = noise(1_000_000)
+    url = way.put("flow.bin", data)
+    assert way.get(url).body == data
+    if way.server.tls:
+        with HTTP2(way.server) as client:
+            assert client.get(url).body == data
+    assert "flow control is off" not in way.server.log
+
+
 @ways("daphne-tls", "hypercorn-tls", "granian-tls")
 def test_http_2(way: Media) -> None:
     files = [noise(size, seed=size) for size in (0, 10, 70_000, 3_000_000)]
