@@ -264,6 +264,8 @@ class DaphneResponseWriter(PushProducer):
 
     def _is_drained(self) -> bool:
         transport = self._transport
+        if self._is_lost:  # its names may be gone too
+            return True
         if not self._is_plain:
             return not buffered_above(transport)
         if not buffered(transport):
