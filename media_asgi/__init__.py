@@ -2,5 +2,6 @@
 
 from .location import Location
 from .middleware import MediaMiddleware
+from .sources.disk_cache import DiskCache
 
-__all__ = ["Location", "MediaMiddleware"]
+__all__ = ["DiskCache", "Location", "MediaMiddleware"]

@@ -16,6 +16,7 @@ from . import conf
 from .access import Access, access_policy
 from .access.base import AccessPolicy
 from .signing import seconds
+from .sources.disk_cache import DiskCache
 
 FOREVER = "max-age=31536000, immutable"
 
@@ -69,6 +70,9 @@ class Location:
     ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is valid after
     its end, for machines whose clocks differ. By default 0.
 
+    ``cache``: a ``DiskCache``, a folder of this machine that keeps objects of a store. By default
+    ``None``: each answer comes from the store.
+
     Raises ``ImproperlyConfigured`` if an option is invalid.
     """
 
@@ -86,6 +90,7 @@ class Location:
     login_redirect: bool = False
     cors: str | Collection[str] | None = None
     leeway: float | timedelta = 0
+    cache: DiskCache | None = None
 
     folder: str = field(init=False, repr=False)
     """The absolute path of ``root``."""
@@ -127,6 +132,16 @@ class Location:
         if not isinstance(self.follow_symlinks, bool):
             folders = conf.absolute_folders(self._option("follow_symlinks"), self.follow_symlinks)
             set_(self, "follow_symlinks", folders)
+        if self.cache is not None:
+            if not isinstance(self.cache, DiskCache):
+                raise ImproperlyConfigured(
+                    f"{self._option('cache')} is {self.cache!r}. Give a media_asgi.DiskCache."
+                )
+            if isinstance(self.root, str | os.PathLike):
+                raise ImproperlyConfigured(
+                    f"{self._option('cache')} is set, but its root is the folder {self.root!r}, "
+                    "whose files are on this machine anyway. Leave cache out."
+                )
 
     @classmethod
     def media(cls, **options: Any) -> Self:

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "servers": {"sources", "http", "types"},
     "access": {"conf", "signing", "http", "types"},
     "storage": {"signing"},
-    "location": {"access", "conf", "signing", "storage"},
+    "location": {"access", "conf", "signing", "sources", "storage"},
     "security": {"conf", "types"},
     "known_files": {"access", "location", "security", "http", "types"},
     "refusals": {"location", "http", "types"},
@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check_messages": set(),
     "checks": {"check_messages", "conf", "location", "middleware"},
     "apps": {"checks"},
-    "__init__": {"location", "middleware"},
+    "__init__": {"location", "middleware", "sources"},
 }
 
 

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import InMemoryStorage
 from django.test import override_settings
 
-from media_asgi import Location, MediaMiddleware
+from media_asgi import DiskCache, Location, MediaMiddleware
 
 FILES = "django.core.files.storage.FileSystemStorage"
 
@@ -73,6 +73,8 @@ REFUSED: list[Any] = [
     ({"leeway": 5}, ["leeway", "signed", "leave leeway out"]),
     ({"leeway": "5"}, ["leeway", "'5'"]),
     ({"leeway": -1}, ["leeway", "-1"]),
+    ({"cache": "/srv/cache"}, ["cache", "'/srv/cache'", "DiskCache"]),
+    ({"cache": DiskCache("/srv/cache", max_size=1)}, ["cache", "the folder", "Leave cache out"]),
     ({"login_redirect": True}, ["login_redirect", "callable", "leave login_redirect out"]),
     ({"cache_control": 60}, ["cache_control", "60", "Give a string"]),
     ({"cache_control": ""}, ["cache_control", "''", "Give a string"]),

@@ -13,8 +13,10 @@ from threading import Event
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from media_asgi import Location, MediaMiddleware, signing
 from media_asgi.sources import cache_folder, disk_cache
 from media_asgi.sources.base import (
     NOTHING,
@@ -28,9 +30,10 @@ from media_asgi.sources.base import (
 from media_asgi.sources.cache_folder import CacheFolder
 from media_asgi.sources.disk_cache import DiskCache, DiskCacheSource
 from media_asgi.sources.local_file import LocalFile
+from media_asgi.sources.memory_cache import MemoryCache
 from media_asgi.sources.workers import Workers
 
-from ..support import Clock, Failing, opened_files
+from ..support import Clock, Failing, asked, opened_files
 from .store import Object, Store
 
 NAME = b"a/picture.jpg"
@@ -880,6 +883,44 @@ def test_what_is_known_of_objects_takes_a_bounded_place_in_memory(
         assert not cache.source._asking
         assert not cache.source._fills
 
+    asyncio.run(main())
+
+
+class CachedMedia(MediaMiddleware):
+    """The objects of a store, with a cache before them."""
+
+    cache: Cache
+
+    def _source(self, *_: object) -> Any:
+        return MemoryCache(self.cache.source, max_file=65536)
+
+
+@pytest.mark.parametrize("size", [1024, 300_000], ids=["in memory", "from the disk"])
+def test_access_to_a_kept_object_is_decided_each_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    async def main() -> None:
+        cache = Cache(folder, fresh=60)
+        monkeypatch.setattr(CachedMedia, "cache", cache, raising=False)
+        location = Location(url="/private/", root=folder, access="signed")
+        application = CachedMedia(lambda *_: None, location)  # type: ignore[arg-type, return-value]
+        await cache.filled(NAME, bytes(size))
+        path, _, query = signing.sign_url(f"/private/{NAME.decode()}").partition("?")
+        signed = {"query_string": query.encode()}
+        for _ in range(3):
+            answer = await asked(application, path, **signed)
+            assert (answer.status, answer.body) == (200, bytes(size))
+            assert answer.has(content_encoding="gzip")
+            again = [(b"if-none-match", answer.headers["etag"].encode())]
+            assert (await asked(application, path, headers=again, **signed)).status == 304
+            part = await asked(application, path, headers=[(b"range", b"bytes=5-8")], **signed)
+            assert (part.status, part.body) == (206, bytes(4))
+            for query_string in (b"", query.encode()[:-1]):
+                refused = await asked(application, path, query_string=query_string)
+                assert refused.status == 403
+        assert not cache.store.asked
+
+    settings.SECRET_KEY = "x" * 50  # override_settings could not go back to having none
     asyncio.run(main())
 
 
