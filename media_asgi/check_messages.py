@@ -49,6 +49,10 @@ CHECKS = {
         "{url} is a prefix of STATIC_URL ({static}), so a location answers for static files.",
         'Give each a path of its own, such as MEDIA_URL = "/media/" and STATIC_URL = "/static/".',
     ),
+    "E008": Check(
+        "The cache of {url} ({cache}) is below {root}, so clients can have the objects in it.",
+        "Give DiskCache a folder that is not below any folder of files.",
+    ),
     "W001": Check(
         "ASGI_APPLICATION is not set, so Daphne's runserver and these checks don't know the "
         "application that serves the media.",
@@ -144,6 +148,10 @@ CHECKS = {
         "Other users (a worker, a backup) can't read them, but can read smaller ones.",
         "Leave it out (0o644), or set the mode for all uploads.",
         deploy=True,
+    ),
+    "W021": Check(
+        "The cache of {url} ({cache}) {fault}.",
+        "Give DiskCache a folder of its own, with mode 0700, on a disk of this machine.",
     ),
 }
 

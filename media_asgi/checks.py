@@ -27,6 +27,7 @@ from .check_messages import message
 from .conf import decoded_prefix, project_folders
 from .location import Location
 from .middleware import MediaMiddleware
+from .sources.cache_folder import folder_faults
 
 _SIGNED = "media_asgi.storage.SignedMediaStorage"
 _FILE_SYSTEM = (
@@ -79,6 +80,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
         messages += _folder(one)
     messages += _static(served)
     messages += _exposed(served)
+    messages += _caches(served)
     messages += _storages(served)
     messages += _patterns(served)
     return messages
@@ -261,6 +263,32 @@ def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
         by += [f"{name} ({root})" for name, root in roots.items() if _is_in(one.folder, root)]
         if by:
             yield message("W013", root=one.root, access=repr(one.location.access), public=by[0])
+
+
+def _caches(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
+    roots = [(one.folder, one.root) for one in served]
+    for name in ("STATIC_ROOT", "WHITENOISE_ROOT"):
+        if root := getattr(settings, name, None):
+            roots.append((root, f"{name} ({root})"))
+    for one in served:
+        cache = one.location and one.location.cache
+        if not cache:
+            continue
+        folder = os.fspath(cache.path)
+        for path, root in roots:
+            if _is_in(folder, path):
+                yield message("E008", url=one.url, cache=folder, root=root)
+        if any(
+            other.location
+            and other.location.cache
+            and other.location.cache.max_size != cache.max_size
+            and _is_same(other.location.cache.path, folder)
+            for other in served
+        ):
+            fault = "is another location's too, with another max_size"
+            yield message("W021", url=one.url, cache=folder, fault=fault)
+        for fault in folder_faults(folder):
+            yield message("W021", url=one.url, cache=folder, fault=fault)
 
 
 def _storages(served: list[_ServedFolder]) -> Iterator[CheckMessage]:

@@ -11,12 +11,14 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 import sys
 import threading
 from collections.abc import Generator, Iterator
 from typing import Any
 
 from ..http.representation import FileInfo
+from .openat2 import FOLDER_FLAGS, KERNEL
 
 if sys.platform != "win32":
     import fcntl
@@ -222,6 +224,30 @@ class CacheFolder:
             self.discard(name)
             used -= cost
         return used
+
+
+def folder_faults(path: str) -> Iterator[str]:
+    """What is wrong with a folder for a cache. Nothing, if it is not there yet."""
+    try:
+        fd = os.open(path, FOLDER_FLAGS)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            yield f"can't be opened: {error.strerror}"
+        return
+    try:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & 0o077:
+            yield f"may be read or written by other users (its mode is {mode:04o})"
+        if sys.platform.startswith("linux") and not KERNEL.is_local(fd):
+            yield "is on a network file system, or on one of which that isn't known"
+    finally:
+        os.close(fd)
+    try:
+        others = (name for name in os.listdir(path) if name != USAGE and not NAME.fullmatch(name))
+        if (other := next(others, None)) is not None:
+            yield f"holds files of something else, such as {other!r}"
+    except OSError as error:
+        yield f"can't be read: {error.strerror}"
 
 
 def _dumped(info: FileInfo) -> bytes:

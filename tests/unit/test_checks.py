@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -18,15 +19,16 @@ import pytest
 from django.conf import settings
 from django.conf.urls.i18n import i18n_patterns
 from django.conf.urls.static import static
-from django.core.checks import Error, Warning, run_checks
+from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.core.management import call_command, get_commands
 from django.test import override_settings
 from django.urls import include, path, re_path
 from django.views.static import serve
 
-from media_asgi import MediaMiddleware
+from media_asgi import DiskCache, MediaMiddleware, checks
 from media_asgi.check_messages import CHECKS
 from media_asgi.checks import check_deployment, check_project
+from media_asgi.sources.openat2 import KERNEL
 
 from ..support.programs import need_unprivileged, unprivileged
 from ..support.servers import ROOT
@@ -462,17 +464,70 @@ def test_application_leaves_logging_alone(project: Project) -> None:
         assert not logger.disabled
 
 
+@pytest.mark.parametrize(
+    ("expected", "cache", "mode"),
+    [
+        ("", "none", None),
+        ("", "cache", 0o700),
+        ("E008", "media/cache", 0o700),
+        ("E008", "to_code/static/cache", 0o700),
+        ("W021", "cache", 0o750),
+        ("W021 W021", "code", 0o755),  # and it holds the code
+        ("W021", "file", None),
+        ("W021", "loop", None),
+    ],
+)
+def test_caches(project: Project, expected: str, cache: str, mode: int | None) -> None:
+    path = project.folder / cache
+    if mode:
+        path.mkdir(exist_ok=True)
+        path.chmod(mode)
+    found = caches(project, DiskCache(path, max_size=10**6))
+    assert [str(message.id)[-4:] for message in found] == expected.split()
+    for message in found:
+        assert str(path) in message.msg
+
+
+def test_two_locations_may_share_a_cache_of_one_size(project: Project) -> None:
+    one, other = (DiskCache(project.folder / "cache", max_size=size) for size in (10**6, 10**7))
+    assert caches(project, one, one) == []
+    assert [message.id for message in caches(project, one, other)] == ["media_asgi.W021"] * 2
+
+
+def test_a_cache_on_a_network_file_system(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project.folder / "cache"
+    path.mkdir(mode=0o700)
+    monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
+    (message,) = caches(project, DiskCache(path, max_size=10**6))
+    assert "network file system" in message.msg
+
+
+def caches(project: Project, *caches: DiskCache) -> list[CheckMessage]:
+    """What is said of locations with these caches, whose objects are in stores."""
+    with project.settings():
+        media = checks._ServedFolder(str(project.media), "/media/", "")
+        served = [
+            checks._ServedFolder(
+                "/no such folder", "/m/", "", SimpleNamespace(url="/m/", cache=cache)
+            )
+            for cache in caches
+        ]
+        return list(checks._caches([media, *served]))
+
+
 def test_every_check_has_been_seen() -> None:
     seen = {
         key
         for expected, *_ in [*SETTINGS, *LOCATIONS, *URLCONFS, *DEPLOYMENT]
         for key in expected.split()
     }
-    assert seen | {"E005", "W008"} == set(CHECKS)
+    assert seen | {"E005", "E008", "W008", "W021"} == set(CHECKS)
 
 
 def test_table() -> None:
-    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 8)] + [f"W{n:03}" for n in range(1, 21)]
+    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 22)]
     for check in CHECKS.values():
         names = {name for _, name, *_ in string.Formatter().parse(check.sentence) if name}
         assert re.fullmatch(r".*[.}]", check.sentence)

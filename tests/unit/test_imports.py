@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http", "types"),
     },
     "check_messages": set(),
-    "checks": {"check_messages", "conf", "location", "middleware"},
+    "checks": {"check_messages", "conf", "location", "middleware", "sources"},
     "apps": {"checks"},
     "__init__": {"location", "middleware", "sources"},
 }
