@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -76,6 +77,11 @@ def middleware_of(kind: type) -> type | None:
 def check_number(name: str, value: object, *kinds: type) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:  # type: ignore[operator]
         raise ImproperlyConfigured(f"MediaMiddleware got {name}={value!r}. Give a number above 0.")
+
+
+def is_async(call: object) -> bool:
+    """Must the result of this callable be awaited?"""
+    return iscoroutinefunction(call) or iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
 
 
 def check_bool(option: str, value: object) -> None:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from .access import x_accel
 from .access.base import AccessDenied, HeaderOverrides
+from .access.grant import PredicateHandler
+from .access.predicate import Predicate
 from .http import cors, ranges, response
 from .http.headers import pick
 from .http.path import file_name, is_traversal
@@ -65,6 +67,8 @@ class HandlerContext:
     send_timeout: float
     """Seconds."""
     security: SecuritySettings
+    django: PredicateHandler = dataclasses.field(default_factory=PredicateHandler)
+    """Asks the predicates."""
 
 
 class FileRequest(NamedTuple):
@@ -95,6 +99,7 @@ class LocationHandler:
         self._context = context
         self._source = source
         self._is_public = location.policy.is_public
+        self._predicate = location.policy if isinstance(location.policy, Predicate) else None
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
         self._known = KnownFiles(location, context.security)
         self._dotfile_log = DotfileLog(location)
@@ -123,14 +128,20 @@ class LocationHandler:
                 return
         request = FileRequest(scope["method"], path, pick(scope["headers"], _FIELDS), secure)
         file: SourceFile | None = None
-        body = None
+        body = changes = grant = None
         try:
             if request.method != "GET" or request.fields:
                 self._check_request(request)
-            changes = None
             if not self._is_public:
                 trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
-                changes = await self.location.policy.authorize(trusted, path, urls)
+                if self._predicate is None:
+                    changes = await self.location.policy.authorize(trusted, path, urls)
+                else:
+                    django = self._context.django
+                    grant = await self._predicate.ask(django, trusted, path, receive, send)
+                    if grant is None:
+                        return
+                    receive = grant.replay
             found = self._respond_nowait(request, changes) or await self._respond(request, changes)
             answer, file = found
             if answer.length <= self._context.chunk_size:
@@ -141,11 +152,15 @@ class LocationHandler:
                 file = None
             status, headers = self._status(error, scope)
             if status in (404, 405) and self.location.fallthrough:
+                if grant is not None:
+                    scope, send = grant.onward(scope)
                 await app(scope, receive, send)
                 return
             answer = self._error_response(request, status, headers)
         if self._origins is not None:
             answer = self._with_cors(answer, request)
+        if grant is not None:
+            answer = answer._replace(headers=grant.merged(answer.headers, answer.status))
         if body is None:
             await self._send(answer, file, request, scope, receive, send)
             return
@@ -207,7 +222,7 @@ class LocationHandler:
             and b"access-control-request-method" in fields
         ):
             raise HTTPError(204, cors.PREFLIGHT)
-        else:
+        elif method != "OPTIONS" or self._predicate is None:  # the project's middleware answers it
             raise HTTPError(405, [(b"allow", b"GET, HEAD")])
 
     def _respond_nowait(

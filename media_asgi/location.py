@@ -30,10 +30,14 @@ class Location:
 
     ``root``: the folder, a ``str`` or a ``Path``. It may be a link. It may be created later.
 
-    ``access``: who may have the files, by default ``"public"``. ``"internal"``: clients don't reach
-    them, and the application hands them over with ``X-Accel-Redirect`` or ``X-Sendfile``.
-    ``"signed"``: clients with a link from ``media_asgi.signing``. A callable, sync or async, gets
-    Django's request and the path below the root, and returns ``True`` or ``False``.
+    ``access``: who may have the files. ``"public"``: all clients. ``"internal"``: clients don't
+    reach them, and the application hands them over with ``X-Accel-Redirect`` or ``X-Sendfile``.
+    ``"signed"``: clients with a link from ``media_asgi.signing``. Or a predicate. By default
+    ``"public"``.
+
+    A predicate is a callable, sync or async, of Django's request and the path below the root.
+    Django calls it like a view, inside the project's middleware. It returns ``True``, ``False``
+    (403), or an ``HttpResponse`` that the client gets instead. It may raise what a view may raise.
 
     ``cache_control``: the ``Cache-Control`` of the files (RFC 9111 section 5.2.2), or a callable
     that gets the path and returns it. By default ``"no-cache"`` if the location is public: a cache
@@ -61,8 +65,8 @@ class Location:
 
     ``fallthrough``: call the application if the file does not exist. By default ``False``.
 
-    ``login_redirect``: if a callable ``access`` refuses a client, redirect it to ``LOGIN_URL``
-    instead of answering 403. By default ``False``.
+    ``login_redirect``: if a predicate returns ``False`` and the user is not logged in, redirect to
+    ``LOGIN_URL`` as ``login_required`` does, instead of answering 403. By default ``False``.
 
     ``cors``: a list of the origins whose scripts may read the files, such as
     ``["https://app.example"]``, or ``"*"`` for all origins. By default ``None``.

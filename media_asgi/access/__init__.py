@@ -6,10 +6,10 @@ from typing import Literal
 from django.core.exceptions import ImproperlyConfigured
 
 from .base import AccessPolicy, Internal, LocationOptions, Public
-from .predicate import Predicate
+from .predicate import Answer, Predicate
 from .signed import Signed
 
-Access = Literal["public", "internal", "signed"] | Callable[..., bool | Awaitable[bool]]
+Access = Literal["public", "internal", "signed"] | Callable[..., Answer | Awaitable[Answer]]
 
 ACCESS_POLICIES: dict[str, type[AccessPolicy]] = {
     "public": Public,

@@ -117,7 +117,12 @@ def _texts(raw: bytes) -> list[str]:
 
 def merged(application: Headers, file: Headers, status: int) -> Headers:
     """The headers of the file's response, together with those that the application set."""
-    own = [
+    return override(file, own_fields(application, status))
+
+
+def own_fields(application: Headers, status: int) -> Headers:
+    """The application's headers that belong on a response of this status about a file."""
+    return [
         (name, _framed(value) if name == b"x-frame-options" else value)
         for name, value in application
         if name not in _OF_THE_FILE
@@ -126,7 +131,6 @@ def merged(application: Headers, file: Headers, status: int) -> Headers:
         # These headers are about the file, and a 304 or an error doesn't hold it.
         and (status in (200, 206) or not name.startswith(b"content-"))
     ]
-    return override(file, own)
 
 
 def _framed(value: bytes) -> bytes:

@@ -22,6 +22,7 @@ settings.configure(
     SECRET_KEY_FALLBACKS=["an old one"],
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"],
     LOGGING_CONFIG=None,
+    ROOT_URLCONF=(),
 )
 django.setup()
 logging.disable()

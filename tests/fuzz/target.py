@@ -231,6 +231,9 @@ def checked(
     answer = Answer(status, headers, body, is_inner)
     if answer.is_inner:
         return answer
+    if body.lstrip().startswith(b"<!doctype html>") or (status == 400 and not body):
+        assert status in (400, 403)  # Django's own, where a predicate refuses or can't be asked
+        return answer
     assert status < 500 or (is_inner_at_fault and status == 500), (
         f"{status} for which no file system is to blame"
     )

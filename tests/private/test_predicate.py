@@ -13,7 +13,7 @@ SECRET = b"SECRET: not for just anybody"
 
 
 def check(response: Response) -> None:
-    """What each answer of a location with a predicate has."""
+    """What each answer about a file that may be seen has."""
     assert "Cookie" in response.all("vary")
     assert response["x-content-type-options"] == "nosniff"
     if response.status in (200, 206, 304):
@@ -21,6 +21,14 @@ def check(response: Response) -> None:
     else:
         assert response["cache-control"] == "no-store"
         assert "etag" not in response
+
+
+def check_django(response: Response, title: bytes = b"") -> None:
+    """What each answer that Django gives instead has: its own, and nothing of the file's."""
+    assert response["x-content-type-options"] == "nosniff"
+    assert response["content-type"] == "text/html; charset=utf-8"
+    assert not {"etag", "accept-ranges", "cache-control"} & {name for name, _ in response.headers}
+    assert title in response.body
 
 
 @on(*BOTH)
@@ -40,8 +48,7 @@ def test_members_only(site: Site) -> None:
                 for method in ("GET", "HEAD"):
                     response = browser.get("/members/alice/own.bin", *fields, method=method)
                     assert response.status == 403
-                    assert response.body == (b"403 Forbidden\n" if method == "GET" else b"")
-                    check(response)
+                    check_django(response, b"<title>403 Forbidden" if method == "GET" else b"")
         assert not lookout.opened
         whole = alice.get("/members/alice/own.bin")
         assert (whole.status, whole.body) == (200, DATA)
@@ -88,7 +95,7 @@ def test_any_callable(site: Site, kind: str) -> None:
     assert site.get(f"/{kind}/{kind}.bin?word=open").body == DATA
     refused = site.get(f"/{kind}/{kind}.bin?word=shut")
     assert refused.status == 403
-    check(refused)
+    check_django(refused)
 
 
 @on(*BOTH)
@@ -119,8 +126,7 @@ def test_an_exception(site: Site) -> None:
         with Lookout(site.data / "asked") as lookout:
             response = site.browser("alice").get(f"/{location}/failing.txt")
             assert response.status == 500
-            assert response.body == b"500 Internal Server Error\n"
-            check(response)
+            check_django(response, b"<title>Server Error (500)")
             assert not lookout.opened
         assert "RuntimeError" in site.logged(line)
 
@@ -134,9 +140,9 @@ def test_neither_true_nor_false(site: Site, word: str) -> None:
         response = site.browser("alice").get(f"/vague/vague.txt?word={word}")
         assert response.status == 500
         assert SECRET not in response.body
-        check(response)
+        check_django(response)
         assert not lookout.opened
-    site.logged("It must return True or False.")
+    site.logged("It must return True, False or an HttpResponse.")
 
 
 @on(*BOTH, "daphne-forced", "daphne-mounted", slow=["uvicorn-mounted"])
@@ -151,7 +157,7 @@ def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
             target = f"/{location}/alice/%C3%BC%20own.bin?page=1&b=%26"
             response = site.browser(stranger).get(target)
             assert response.status == 302
-            check(response)
+            check_django(response)
             url = urlsplit(response["location"])
             # LOGIN_URL is the name of a view, and its URL is beneath the script name.
             assert url.path == f"{mount}/log-in/"
@@ -161,7 +167,7 @@ def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
             # Logging in again would not help.
             response = site.browser(refused).get(target)
             assert response.status == 403
-            check(response)
+            check_django(response)
             assert not lookout.opened
     assert site.browser("alice").get("/redirecting/alice/%C3%BC%20own.bin").body == DATA
     assert site.browser("rita").get("/redirecting-later/alice/%C3%BC%20own.bin").body == DATA
@@ -247,7 +253,7 @@ def test_a_query_that_django_does_not_take(site: Site) -> None:
     for location in ("object", "object-later"):
         response = site.get(f"/{location}/object.bin?{many}&word=open")
         assert response.status == 400
-        check(response)
+        check_django(response, b"<title>Bad Request (400)")
 
 
 @on(*BOTH)

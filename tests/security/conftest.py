@@ -7,7 +7,7 @@ from django.conf import UserSettingsHolder, settings
 from ..fuzz.target import Target
 
 if not settings.configured:
-    settings.configure()
+    settings.configure(ROOT_URLCONF=())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
 if not settings.configured:
-    settings.configure()
+    settings.configure(ROOT_URLCONF=())
 django.setup()
 
 # More of them find more: EXAMPLES=10000 takes some minutes.
