@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from asgiref.sync import iscoroutinefunction
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -72,6 +73,17 @@ def middleware_of(kind: type) -> type | None:
         if isinstance(middleware, type) and issubclass(middleware, kind):
             return middleware
     return None
+
+
+def requires_login() -> bool:
+    """Is Django's LoginRequiredMiddleware, or a subclass of it, installed?"""
+    if apps.ready and apps.is_installed("django.contrib.auth"):
+        # Its module imports models.
+        from django.contrib.auth.middleware import LoginRequiredMiddleware
+
+        return middleware_of(LoginRequiredMiddleware) is not None
+    name = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    return name in (django_setting("MIDDLEWARE") or ())
 
 
 def check_number(name: str, value: object, *kinds: type) -> None:

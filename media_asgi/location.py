@@ -33,11 +33,12 @@ class Location:
     ``access``: who may have the files. ``"public"``: all clients. ``"internal"``: clients don't
     reach them, and the application hands them over with ``X-Accel-Redirect`` or ``X-Sendfile``.
     ``"signed"``: clients with a link from ``media_asgi.signing``. Or a predicate. By default
-    ``"public"``.
+    ``"public"``, but if LoginRequiredMiddleware is installed there is not a default.
 
     A predicate is a callable, sync or async, of Django's request and the path below the root.
     Django calls it like a view, inside the project's middleware. It returns ``True``, ``False``
     (403), or an ``HttpResponse`` that the client gets instead. It may raise what a view may raise.
+    With ``media_asgi.access.authenticated``, users who are logged in may have the files.
 
     ``cache_control``: the ``Cache-Control`` of the files (RFC 9111 section 5.2.2), or a callable
     that gets the path and returns it. By default ``"no-cache"`` if the location is public: a cache
@@ -82,7 +83,7 @@ class Location:
 
     url: str
     root: str | os.PathLike[str]
-    access: Access = "public"
+    access: Access | None = None
     cache_control: str | Callable[[str], str] | None = None
     immutable: str | re.Pattern[str] | None = None
     headers: Mapping[str, str] | Callable[[str], Mapping[str, str]] | None = None
@@ -113,6 +114,15 @@ class Location:
             seconds("leeway", self.leeway, or_zero=True)
         except ValueError as error:
             raise ImproperlyConfigured(f"{self._option('leeway')}: {error}") from error
+        if self.access is None:
+            if conf.requires_login():
+                raise ImproperlyConfigured(
+                    f"{self._option('access')} is not set, but LoginRequiredMiddleware keeps the "
+                    "rest of the site for users who are logged in. Set access='public' if all "
+                    "clients may have these files, or set a predicate, such as "
+                    "media_asgi.access.authenticated."
+                )
+            set_(self, "access", "public")
         set_(self, "policy", access_policy(self))
         if self.fallthrough and not self.policy.answers_clients:
             raise ImproperlyConfigured(

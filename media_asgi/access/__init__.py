@@ -6,8 +6,10 @@ from typing import Literal
 from django.core.exceptions import ImproperlyConfigured
 
 from .base import AccessPolicy, Internal, LocationOptions, Public
-from .predicate import Answer, Predicate
+from .predicate import Answer, Predicate, authenticated
 from .signed import Signed
+
+__all__ = ["ACCESS_POLICIES", "Access", "access_policy", "authenticated", "policy_class"]
 
 Access = Literal["public", "internal", "signed"] | Callable[..., Answer | Awaitable[Answer]]
 

@@ -124,3 +124,9 @@ def _named(path: str) -> Iterator[None]:
 
 def _refuse(request: HttpRequest) -> HttpResponse:
     raise PermissionDenied
+
+
+def authenticated(request: Any, path: str) -> bool:
+    """``Location(access=authenticated)``: whoever is logged in may have the files."""
+    # A sync predicate runs in a thread, where reading the user may ask the database.
+    return bool(request.user.is_authenticated)

@@ -14,6 +14,7 @@ from django.core.files.storage import InMemoryStorage
 from django.test import override_settings
 
 from media_asgi import DiskCache, Location, MediaMiddleware
+from media_asgi.access import authenticated
 
 FILES = "django.core.files.storage.FileSystemStorage"
 
@@ -66,7 +67,6 @@ REFUSED: list[Any] = [
     ({"root": 7}, ["root", "'/m/'", "7", 'BASE_DIR / "media"']),
     ({"root": "a\0b"}, ["root", "'/m/'", r"a\x00b", 'BASE_DIR / "media"']),
     ({"access": "everyone"}, ["access", "'everyone'", "'public'", "'internal'", "'signed'"]),
-    ({"access": None}, ["access", "None", "'public'"]),
     ({"access": True}, ["access", "True", "'public'"]),
     ({"access": ["public"]}, ["access", "['public']", "'public'"]),
     ({"access": "internal", "fallthrough": True}, ["fallthrough", "internal", "Leave"]),
@@ -148,6 +148,25 @@ REFUSED: list[Any] = [
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],
 ]
+
+
+# Before the apps are ready, such a subclass can't be told.
+LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+
+
+def test_a_site_that_requires_a_login_names_the_access_of_each_location(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"url": "/m/", "root": tmp_path / "media"}
+    media = {"MEDIA_ROOT": tmp_path / "media", "MEDIA_URL": "/m/"}
+    assert Location(**options).access == "public"
+    with override_settings(MIDDLEWARE=[LOGIN_REQUIRED], **media):
+        for make in (lambda: Location(**options), Location.media):
+            with pytest.raises(ImproperlyConfigured) as raised:
+                make()
+            for word in ("'/m/'", "LoginRequiredMiddleware", "'public'", "access.authenticated"):
+                assert word in str(raised.value)
+        for access in ("public", "internal", authenticated):
+            assert Location(**options, access=access).access == access
+            assert Location.media(access=access).access == access
 
 
 @pytest.mark.parametrize(
