@@ -153,6 +153,13 @@ CHECKS = {
         "The cache of {url} ({cache}) {fault}.",
         "Give DiskCache a folder of its own, with mode 0700, on a disk of this machine.",
     ),
+    "W022": Check(
+        "{url} is public, but at {route} the URLconf guards the same files: "
+        "django.views.static.serve is behind a login or a decorator, which MediaMiddleware never "
+        "asks.",
+        "Give the location an access that lets in the same users, such as "
+        "media_asgi.access.authenticated. Then remove the view.",
+    ),
 }
 
 LEVELS = {"E": Error, "W": Warning}

@@ -24,7 +24,7 @@ from django.utils.module_loading import import_string
 from django.views.static import serve
 
 from .check_messages import message
-from .conf import decoded_prefix, project_folders
+from .conf import decoded_prefix, project_folders, requires_login
 from .location import Location
 from .middleware import MediaMiddleware
 from .sources.cache_folder import folder_faults
@@ -317,7 +317,9 @@ def _patterns(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
         for pattern, route, matches in _views([get_resolver()], file):
             root = pattern.default_args.get("document_root")
             if _is_serve(pattern.callback) and (matches or (root and _is_in(one.folder, root))):
-                yield message("W011", url=one.url, route=repr(route))
+                is_guarded = one.is_public and _has_guard(pattern.callback)
+                key = "W022" if is_guarded else "W011"
+                yield message(key, url=one.url, route=repr(route))
 
 
 def _views(
@@ -339,6 +341,13 @@ def _is_serve(view: object) -> bool:
     if isinstance(view, functools.partial):
         return _is_serve(view.func)
     return view is serve or (hasattr(view, "__wrapped__") and _is_serve(view.__wrapped__))
+
+
+def _has_guard(view: object) -> bool:
+    """Is this ``serve`` behind a decorator, such as ``login_required``, or the site's own login?"""
+    while isinstance(view, functools.partial):
+        view = view.func
+    return view is not serve or requires_login()
 
 
 def _is_in(path: Any, folder: Any) -> bool:

@@ -344,7 +344,8 @@ def view(request: Any) -> None: ...
 URLCONFS: list[tuple[str, Callable[[], list[Any]]]] = [
     ("W011", static_urls),
     ("W011", lambda: [path("media/<path:path>", serve)]),
-    ("W011", lambda: [re_path("^media/(?P<path>.*)$", guarded(serve))]),
+    ("W022", lambda: [re_path("^media/(?P<path>.*)$", guarded(serve))]),
+    ("W022", lambda: [path("media/<path:path>", partial(guarded(serve), document_root="/x"))]),
     ("W011", lambda: [path("media/<path:path>", partial(serve, document_root="/x"))]),
     ("W011", lambda: [path("", view), path("media/", include([path("<path:path>", serve)]))]),
     ("W011", lambda: [path("", include([path("", include(static_urls()))]))]),
@@ -374,6 +375,19 @@ def test_urlconf_under_a_script_name(project: Project) -> None:
     urlconf = (path("media/<path:path>", serve),)
     changes = {"FORCE_SCRIPT_NAME": "/app", "MEDIA_URL": "/app/media/"}
     assert project.check(ROOT_URLCONF=urlconf, **changes) == ["W011"]
+
+
+def test_a_guarded_view_of_files_that_are_guarded_here_too(project: Project) -> None:
+    project.write(", Location.media(access=lambda request, path: True)")
+    assert project.check(ROOT_URLCONF=(path("media/<path:path>", guarded(serve)),)) == ["W011"]
+
+
+def test_a_view_that_the_site_s_login_guards(project: Project) -> None:
+    project.write(', Location.media(access="public")')
+    urlconf = (path("media/<path:path>", serve),)
+    login = ["django.contrib.auth.middleware.LoginRequiredMiddleware"]
+    # W003: the middleware can't be imported here, where django.contrib.auth is not installed.
+    assert project.check(ROOT_URLCONF=urlconf, MIDDLEWARE=login) == ["W003", "W022"]
 
 
 def test_urlconf_below_an_internal_location(project: Project) -> None:
@@ -527,7 +541,7 @@ def test_every_check_has_been_seen() -> None:
 
 
 def test_table() -> None:
-    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 22)]
+    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 23)]
     for check in CHECKS.values():
         names = {name for _, name, *_ in string.Formatter().parse(check.sentence) if name}
         assert re.fullmatch(r".*[.}]", check.sentence)
