@@ -96,6 +96,14 @@ def is_async(call: object) -> bool:
     return iscoroutinefunction(call) or iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
 
 
+def check_sync(option: str, value: object) -> None:
+    if is_async(value):
+        raise ImproperlyConfigured(
+            f"{option} is {value!r}, which is async. Give a callable of the path that returns at "
+            "once. To wait for a database, hand the file over from a view."
+        )
+
+
 def check_bool(option: str, value: object) -> None:
     if not isinstance(value, bool):
         raise ImproperlyConfigured(f"{option} is {value!r}. Give True or False.")

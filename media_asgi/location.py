@@ -52,6 +52,9 @@ class Location:
     ``headers``: a mapping of names to values, more headers of each file; or a callable that gets
     the path and returns one. By default ``None``.
 
+    A callable for ``cache_control`` or ``headers`` sees the path alone. It runs on the event loop
+    and must not wait. To look something up in a database, hand the file over from a view.
+
     ``content_types``: a mapping of endings to media types, such as ``{".log": "text/plain"}``. It
     comes before the table of ``http/media_types.py``. By default ``None``.
 
@@ -110,6 +113,8 @@ class Location:
         set_(self, "folder", conf.root_folder(self.root, self.url))
         for name in ("sandbox", "fallthrough", "login_redirect"):
             conf.check_bool(self._option(name), getattr(self, name))
+        for name in ("cache_control", "headers"):
+            conf.check_sync(self._option(name), getattr(self, name))
         try:
             seconds("leeway", self.leeway, or_zero=True)
         except ValueError as error:

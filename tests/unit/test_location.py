@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import os
 import re
 import subprocess
@@ -30,6 +31,15 @@ def project(tmp_path: Path) -> Iterator[Path]:
     with override_settings(SETTINGS_MODULE="mysite_settings", BASE_DIR=base):
         yield base
     del sys.modules["mysite_settings"]
+
+
+async def looks_up(path: str) -> str:
+    raise NotImplementedError
+
+
+class LooksUp:
+    async def __call__(self, path: str) -> str:
+        raise NotImplementedError
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -148,6 +158,15 @@ REFUSED: list[Any] = [
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],
 ]
+
+
+@pytest.mark.parametrize("option", ["cache_control", "headers"])
+@pytest.mark.parametrize("kind", ["function", "object", "partial"])
+def test_an_async_callable_is_refused(tmp_path: Path, option: str, kind: str) -> None:
+    value = {"function": looks_up, "object": LooksUp(), "partial": functools.partial(looks_up)}
+    message = refusal(Location, url="/m/", root=tmp_path, **{option: value[kind]})
+    for word in (option, repr(value[kind]), "async", "view"):
+        assert word in message
 
 
 # Before the apps are ready, such a subclass can't be told.
