@@ -7,18 +7,18 @@ Each error becomes a status here, and nowhere else.
 import dataclasses
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from .access import x_accel
 from .access.base import AccessDenied, HeaderOverrides
 from .access.grant import PredicateHandler
 from .access.predicate import Predicate
-from .http import cors, ranges, response
+from .http import codings, cors, ranges, response
 from .http.headers import pick
 from .http.path import file_name, is_traversal
 from .http.response import CONDITIONAL, Response
-from .known_files import KnownFile, KnownFiles
+from .known_files import Key, KnownFile, KnownFiles
 from .location import Location
 from .refusals import DotfileLog, log_refused
 from .security import SecuritySettings
@@ -53,6 +53,7 @@ _STATUS: dict[type[SourceError], int] = {
 # A cache that revalidates sends both. The date doesn't count then (RFC 9110 section 13.1.3).
 _REVALIDATION = frozenset({b"if-none-match", b"if-modified-since"})
 _RANGE = frozenset({b"range"})
+_ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 
 # The fields of a request that count here.
 _FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-worker"}
@@ -80,6 +81,8 @@ class FileRequest(NamedTuple):
     fields: Mapping[bytes, bytes]
     """The header fields of the request that count here."""
     secure: bool
+    headers: Collection[tuple[bytes, bytes]]
+    """All header fields of the request."""
 
 
 class HTTPError(Exception):
@@ -101,6 +104,7 @@ class LocationHandler:
         self._is_public = location.policy.is_public
         self._predicate = location.policy if isinstance(location.policy, Predicate) else None
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
+        self._has_variants = location.precompressed
         self._known = KnownFiles(location, context.security)
         self._dotfile_log = DotfileLog(location)
 
@@ -126,7 +130,8 @@ class LocationHandler:
             if not secure and security.redirects(scope["path"]):
                 await app(scope, receive, send)
                 return
-        request = FileRequest(scope["method"], path, pick(scope["headers"], _FIELDS), secure)
+        headers = scope["headers"]
+        request = FileRequest(scope["method"], path, pick(headers, _FIELDS), secure, headers)
         file: SourceFile | None = None
         body = changes = grant = None
         try:
@@ -181,7 +186,7 @@ class LocationHandler:
         if method not in ("GET", "HEAD"):
             # Validators and ranges are for these two. Any other method gets the file.
             method, fields = "GET", {}
-        request = FileRequest(method, candidates[0], fields, False)
+        request = FileRequest(method, candidates[0], fields, False, scope["headers"])
         changes = HeaderOverrides(
             x_accel.deliberate_type(headers), x_accel.value(headers, b"cache-control")
         )
@@ -229,33 +234,40 @@ class LocationHandler:
         self, request: FileRequest, changes: HeaderOverrides | None
     ) -> tuple[Response, SourceFile | None] | None:
         """The response and its file, or ``None`` if that needs waiting."""
-        method, path, fields, secure = request
-        known = self._known.get((path, secure))
+        method, path, fields, secure, _ = request
+        is_whole = method == "GET" and CONDITIONAL.isdisjoint(fields)
+        wanted = WHOLE if is_whole else NOTHING
+        preferred: tuple[bytes, ...] = ()
+        if self._has_variants:
+            wanted, preferred = _with_codings(wanted, request)
+        key = (path, secure, preferred)
+        known = self._known.get(key)
         if known is None:
             name = self._name(path)
         else:
             name = known.name
             if fields and method == "GET" and changes is None and self._is_current(known, fields):
                 return known.not_modified, None
-        wanted = WHOLE if method == "GET" and CONDITIONAL.isdisjoint(fields) else NOTHING
         file = self._source.open_nowait(name, wanted)
         if file is None:
             return None
         if (
-            wanted is WHOLE
+            is_whole
             and changes is None
             and known is not None
             and known.version == file.info.version
         ):
             return known.full, file
-        return self._response_for(file, name, request, changes), file
+        return self._response_for(file, name, request, key, changes), file
 
     async def _respond(
         self, request: FileRequest, changes: HeaderOverrides | None
     ) -> tuple[Response, SourceFile]:
         name = self._name(request.path)
-        file = await self._source.open(name, _wanted(request))
-        return self._response_for(file, name, request, changes), file
+        wanted, preferred = _with_codings(_wanted(request), request)
+        file = await self._source.open(name, wanted)
+        key = (request.path, request.secure, preferred if self._has_variants else ())
+        return self._response_for(file, name, request, key, changes), file
 
     async def _respond_first(
         self, request: FileRequest, candidates: list[str], changes: HeaderOverrides
@@ -285,16 +297,20 @@ class LocationHandler:
         )
 
     def _response_for(
-        self, file: SourceFile, name: bytes, request: FileRequest, changes: HeaderOverrides | None
+        self,
+        file: SourceFile,
+        name: bytes,
+        request: FileRequest,
+        key: Key,
+        changes: HeaderOverrides | None,
     ) -> Response:
         """The response for an open file, which is closed if that fails."""
-        method, path, fields, secure = request
         try:
-            known = self._known.describe(file.info, name, path, secure=secure)
+            known = self._known.describe(file.info, name, key)
             current = known.representation
             if changes is not None:
-                current = self._known.changed(known, file.info, path, changes, secure=secure)
-            return response.respond(method, fields, current, _boundary)
+                current = self._known.changed(known, file.info, changes, key)
+            return response.respond(request.method, request.fields, current, _boundary)
         except BaseException:
             file.close()
             raise
@@ -354,6 +370,14 @@ def _wanted(request: FileRequest) -> Wanted:
     if asked == _RANGE and (one := ranges.single(request.fields[b"range"])):
         return Wanted(*one)
     return NOTHING if asked else WHOLE
+
+
+def _with_codings(wanted: Wanted, request: FileRequest) -> tuple[Wanted, tuple[bytes, ...]]:
+    """The same with the codings that the request takes, and those that it prefers."""
+    accept_encoding = pick(request.headers, _ACCEPT_ENCODING).get(b"accept-encoding")
+    if accept_encoding is None:
+        return wanted, ()
+    return wanted._replace(accept_encoding=accept_encoding), codings.preferred(accept_encoding)
 
 
 def _boundary() -> bytes:

@@ -20,6 +20,10 @@ from .types import Headers
 # Files of one location.
 _MAX_KNOWN = 1024
 
+Key = tuple[str, bool, tuple[bytes, ...]]
+"""The path below the root; whether the request is secure; the content codings that it prefers,
+``()`` where the location has no variants. A file is described anew where one of them differs."""
+
 
 class KnownFile(NamedTuple):
     """What is remembered of a file. It holds as long as the version is the same."""
@@ -32,11 +36,11 @@ class KnownFile(NamedTuple):
 
 
 class KnownFiles:
-    """The files of a location, by path below the root and by whether the request is secure."""
+    """The files of a location, by what of a request decides the response's headers."""
 
     def __init__(self, location: Location, security: SecuritySettings) -> None:
         self._location = location
-        self._files: dict[tuple[str, bool], KnownFile] = {}
+        self._files: dict[Key, KnownFile] = {}
         self._common = tuple(
             _common_headers(location, security, secure=secure) for secure in (False, True)
         )
@@ -46,11 +50,11 @@ class KnownFiles:
         """The header fields of every response, errors included."""
         return self._common[secure]
 
-    def describe(self, info: FileInfo, name: bytes, path: str, *, secure: bool) -> KnownFile:
-        known = self._files.get((path, secure))
+    def describe(self, info: FileInfo, name: bytes, key: Key) -> KnownFile:
+        known = self._files.get(key)
         if known is not None and known.version == info.version:
             return known
-        location = self._location
+        location, (path, secure, _) = self._location, key
         type_ = content_type(path, location.content_types).encode("latin-1")
         current = describe(
             info,
@@ -65,13 +69,14 @@ class KnownFiles:
             return known
         if len(self._files) >= _MAX_KNOWN:
             del self._files[next(iter(self._files))]
-        self._files[path, secure] = known
+        self._files[key] = known
         return known
 
     def changed(
-        self, known: KnownFile, info: FileInfo, path: str, changes: HeaderOverrides, *, secure: bool
+        self, known: KnownFile, info: FileInfo, changes: HeaderOverrides, key: Key
     ) -> Representation:
         """The representation of a file for one request, which changes header fields."""
+        path, secure, _ = key
         current = known.representation
         type_ = changes.content_type or current.content_type
         return dataclasses.replace(
@@ -95,4 +100,8 @@ def _common_headers(location: Location, security: SecuritySettings, *, secure: b
     headers = override(headers, location.policy.common_headers)
     if location.cors == "*":
         headers += cors.headers("*", {})
+    if location.precompressed:
+        # Also where there is no variant: one may be there tomorrow, and a cache must not give it to
+        # a client that can't decode it (RFC 9110 section 12.5.5).
+        headers.append((b"vary", b"Accept-Encoding"))
     return headers

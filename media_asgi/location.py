@@ -75,6 +75,10 @@ class Location:
     ``cors``: a list of the origins whose scripts may read the files, such as
     ``["https://app.example"]``, or ``"*"`` for all origins. By default ``None``.
 
+    ``precompressed``: serve ``app.css.br``, ``app.css.zst`` or ``app.css.gz`` in place of
+    ``app.css`` to a client whose ``Accept-Encoding`` prefers it, unless it is the older one of the
+    two. By default ``False``.
+
     ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is valid after
     its end, for machines whose clocks differ. By default 0.
 
@@ -97,6 +101,7 @@ class Location:
     fallthrough: bool = False
     login_redirect: bool = False
     cors: str | Collection[str] | None = None
+    precompressed: bool = False
     leeway: float | timedelta = 0
     cache: DiskCache | None = None
 
@@ -111,7 +116,7 @@ class Location:
         set_ = object.__setattr__
         set_(self, "prefix", conf.url_prefix(self.url))
         set_(self, "folder", conf.root_folder(self.root, self.url))
-        for name in ("sandbox", "fallthrough", "login_redirect"):
+        for name in ("sandbox", "fallthrough", "login_redirect", "precompressed"):
             conf.check_bool(self._option(name), getattr(self, name))
         for name in ("cache_control", "headers"):
             conf.check_sync(self._option(name), getattr(self, name))

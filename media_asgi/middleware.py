@@ -25,6 +25,7 @@ from .sources.base import Source
 from .sources.guard import ExcludedFolder, Place
 from .sources.local import LocalSource
 from .sources.memory_cache import MemoryCache
+from .sources.precompressed import Precompressed
 from .sources.workers import Workers
 from .types import ASGIApp, Receive, Scope, Send
 
@@ -125,7 +126,8 @@ class MediaMiddleware:
             follow_symlinks=location.follow_symlinks,
             excluded=excluded,
         )
-        return MemoryCache(folder, max_file=self._context.chunk_size)
+        files = MemoryCache(folder, max_file=self._context.chunk_size)
+        return Precompressed(files) if location.precompressed else files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

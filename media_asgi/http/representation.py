@@ -73,6 +73,13 @@ def is_settled(stamp: int, now: float) -> bool:
     return not 0 <= now - stamp / 1e9 < _YOUNG
 
 
+def etag_of(info: FileInfo) -> bytes:
+    if info.etag is not None:
+        return info.etag
+    assert info.modified is not None
+    return b'"%x-%x"' % (info.modified, info.size)
+
+
 def describe(
     info: FileInfo,
     now: float,
@@ -87,11 +94,9 @@ def describe(
         seconds = info.modified // 1_000_000_000
         modified = max(min(seconds, int(now)), 0)
         dated = modified == seconds and is_settled(info.modified, now)
-    if info.etag is None:
-        assert info.modified is not None
-        stamp, etag = info.modified, b'"%x-%x"' % (info.modified, info.size)
-    else:
-        stamp, etag = info.changed, info.etag
+    etag = etag_of(info)
+    stamp = info.modified if info.etag is None else info.changed
+    assert stamp is not None
     settled = is_settled(stamp, now)
     # A stamp ahead of the clock becomes young when the clock reaches it.
     lasting = settled and stamp <= now * 1e9

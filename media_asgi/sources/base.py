@@ -23,6 +23,8 @@ class Wanted(NamedTuple):
     """The first byte; ``None`` for a suffix."""
     stop: int | None
     """One past the last byte; ``None`` for the end of the file. Of a suffix: how many bytes."""
+    accept_encoding: bytes | None = None
+    """The request's header: a source that has several codings of a file chooses by it."""
 
 
 WHOLE = Wanted(0, None)
@@ -142,7 +144,8 @@ class Source(Protocol):
     def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
         """The file, or ``None`` if that needs waiting: then call ``open``. Raises as it does.
 
-        ``wanted`` is ``WHOLE`` or ``NOTHING``.
+        ``wanted`` is ``WHOLE`` or ``NOTHING``, with an ``accept_encoding`` if the location has
+        variants.
         """
 
     async def open(self, name: bytes, wanted: Wanted) -> SourceFile:

@@ -1,0 +1,98 @@
+"""
+A source whose files may have variants beside them that were compressed before: ``app.css.br`` of
+``app.css``.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from ..http.codings import preferred
+from ..http.representation import FileInfo, etag_of
+from .base import NOTHING, WHOLE, FileRegion, Source, SourceError, SourceFile, Wanted
+
+_ENDINGS = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """An open variant, with the information of what it is one of."""
+
+    info: FileInfo
+    read_nowait: Callable[[int, int], bytes | None]
+    stream: Callable[[int, int, Callable[[], int]], AsyncGenerator[bytes, None]]
+    region: Callable[[int, int], FileRegion | None]
+    close: Callable[[], None]
+
+
+class Precompressed:
+    """Gives the variant that ``Wanted.accept_encoding`` prefers, or the file itself.
+
+    A variant that can't be opened, or that is older than its file, is passed over. A file that is
+    named with the ending of a variant is a file as any other.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def version_nowait(self, name: bytes) -> None:
+        return None  # which variant that is about depends on the request
+
+    def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
+        plain = WHOLE if wanted[:2] == WHOLE[:2] else NOTHING
+        for coding in preferred(wanted.accept_encoding):
+            try:
+                variant = self._source.open_nowait(name + _ENDINGS[coding], plain)
+            except SourceError:
+                continue
+            if variant is None:
+                return None
+            try:
+                original = self._source.open_nowait(name, NOTHING)
+            except BaseException:
+                variant.close()
+                raise
+            if original is None:
+                variant.close()
+                return None
+            if chosen := _chosen(variant, original, coding):
+                return chosen
+        return self._source.open_nowait(name, plain)
+
+    async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
+        plain = WHOLE if wanted[:2] == WHOLE[:2] else wanted._replace(accept_encoding=None)
+        for coding in preferred(wanted.accept_encoding):
+            try:
+                variant = await self._source.open(name + _ENDINGS[coding], plain)
+            except SourceError:
+                continue
+            try:
+                original = await self._source.open(name, NOTHING)
+            except BaseException:
+                variant.close()
+                raise
+            if chosen := _chosen(variant, original, coding):
+                return chosen
+        return await self._source.open(name, plain)
+
+
+def _chosen(variant: SourceFile, original: SourceFile, coding: bytes) -> SourceFile | None:
+    """The variant, unless it is older than its original. What isn't needed is closed."""
+    info, newer = variant.info, original.info.modified or 0
+    original.close()
+    # A tool gives a variant the time of its original, and may lose the fraction of a second, or by
+    # a float, as WhiteNoise does, some of the nanoseconds.
+    older = info.modified or 0
+    if newer - older >= (1_000 if older % 1_000_000_000 else 1_000_000_000):
+        variant.close()
+        return None
+    return _Variant(
+        info._replace(
+            # Variants may have the same time and the same size.
+            etag=b'%s-%s"' % (etag_of(info)[:-1], coding),
+            headers=[*info.headers, (b"content-encoding", coding)],
+        ),
+        variant.read_nowait,
+        variant.stream,
+        variant.region,
+        variant.close,
+    )
