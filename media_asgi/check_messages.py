@@ -30,7 +30,8 @@ CHECKS = {
     ),
     "E003": Check(
         "{root} is not a folder.",
-        "Remove it, or set the folder that holds the files.",
+        "Remove it, or set the folder that holds the files. To serve one file, give its location a "
+        'url without a slash at the end, such as "/robots.txt".',
     ),
     "E004": Check(
         "{root} holds the project's own code ({code}), which clients could download.",

@@ -188,8 +188,11 @@ def _runserver() -> Iterator[CheckMessage]:
 def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
     root, folder = served.root, served.folder
     try:
-        with os.scandir(folder):
-            os.stat(os.path.join(folder, "."))
+        if served.location and served.location.file:
+            os.stat(folder)
+        else:
+            with os.scandir(folder):
+                os.stat(os.path.join(folder, "."))
     except FileNotFoundError:
         pass  # the first upload creates it
     except NotADirectoryError:

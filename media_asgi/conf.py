@@ -19,6 +19,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from .http.media_types import DEFAULT_TYPE, content_type
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: visible characters, with spaces and tabs between them. No CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
@@ -233,6 +235,27 @@ def absolute_folders(option: str, folders: object) -> tuple[str, ...]:
         f"{option} is {folders!r}. Give True, False or a list of the "
         'absolute folders into which links may lead, such as ["/srv/shared"].'
     )
+
+
+def check_index(option: str, value: object) -> None:
+    if not isinstance(value, str) or not value or value[:1] == "." or {"/", "\0"} & {*value}:
+        raise ImproperlyConfigured(
+            f"{option} is {value!r}. Give the name of a file, such as 'index.html'."
+        )
+
+
+def single_file(url: str, root: str) -> str:
+    """The name of the file that is the root of a location; empty if its root is a folder."""
+    name, path = os.path.basename(root), split_url(url).path
+    if path.endswith("/"):
+        return ""  # a file here is a mistake, which the system checks report
+    if os.path.lexists(root):
+        return name if os.path.isfile(root) else ""
+    return name if _has_type(path) and _has_type(name) else ""
+
+
+def _has_type(name: str) -> bool:
+    return content_type(name) != DEFAULT_TYPE
 
 
 def split_url(url: str) -> SplitResult:

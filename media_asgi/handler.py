@@ -6,9 +6,11 @@ Each error becomes a status here, and nowhere else.
 
 import dataclasses
 import logging
+import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import quote
 
 from .access import x_accel
 from .access.base import AccessDenied, HeaderOverrides
@@ -98,6 +100,8 @@ class LocationHandler:
     def __init__(self, location: Location, context: HandlerContext, source: Source) -> None:
         self.location = location
         self.prefix = location.prefix
+        self.is_file = bool(location.file)
+        self._has_names = self.is_file or location.index is not None
         self.is_internal = not location.policy.answers_clients
         self._context = context
         self._source = source
@@ -130,6 +134,8 @@ class LocationHandler:
             if not secure and security.redirects(scope["path"]):
                 await app(scope, receive, send)
                 return
+        if self._has_names and (not path or path[-1] == "/"):
+            path += self.location.file or self.location.index or ""
         headers = scope["headers"]
         request = FileRequest(scope["method"], path, pick(headers, _FIELDS), secure, headers)
         file: SourceFile | None = None
@@ -155,6 +161,8 @@ class LocationHandler:
             if file is not None:
                 file.close()
                 file = None
+            if self.location.index is not None and isinstance(error, FileMissingError):
+                error = await self._redirect(self.location.index, request, scope) or error
             status, headers = self._status(error, scope)
             if status in (404, 405) and self.location.fallthrough:
                 if grant is not None:
@@ -269,6 +277,25 @@ class LocationHandler:
         key = (request.path, request.secure, preferred if self._has_variants else ())
         return self._response_for(file, name, request, key, changes), file
 
+    async def _redirect(
+        self, index: str, request: FileRequest, scope: Scope
+    ) -> HTTPError | SourceError | None:
+        """A redirect to the slash at the end, if the path is that of a folder with an index."""
+        path, query = request.path, scope.get("query_string") or b""
+        try:
+            file = await self._source.open(self._name(f"{path}/{index}"), NOTHING)
+        except FileMissingError:
+            return None
+        except SourceError as error:
+            return error
+        file.close()
+        # Relative, since only the client knows the whole URL: a proxy may have cut it. With "./" a
+        # name can be neither a scheme nor, after "//", another host (RFC 3986 section 4.2).
+        location = f"./{quote(os.fsencode(path.rpartition('/')[2]), safe='')}/"
+        if query:
+            location += "?" + quote(query, safe="%!$&'()*+,/:;=?@[]")
+        return HTTPError(301, [(b"location", location.encode("ascii"))])
+
     async def _respond_first(
         self, request: FileRequest, candidates: list[str], changes: HeaderOverrides
     ) -> tuple[Response, SourceFile | None]:
@@ -282,7 +309,7 @@ class LocationHandler:
         raise AssertionError("there is always a candidate")
 
     def _name(self, path: str) -> bytes:
-        name = file_name(path, dotfiles=self.location.dotfiles)
+        name = file_name(path, dotfiles=self.is_file or self.location.dotfiles)
         if name is None:
             self._dotfile_log.log(path)
             raise FileMissingError

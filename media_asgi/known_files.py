@@ -65,7 +65,7 @@ class KnownFiles:
         )
         full, not_modified = response.full_response(current), response.not_modified(current)
         known = KnownFile(name, info.version, current, full, not_modified)
-        if not current.lasting or location.varies:
+        if not current.lasting or location.varies(path):
             return known
         if len(self._files) >= _MAX_KNOWN:
             del self._files[next(iter(self._files))]

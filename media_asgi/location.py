@@ -1,5 +1,5 @@
 """
-A location: a URL prefix, the folder that it serves, and its options.
+A location: a URL prefix, the folder that it serves, and its options; or one file with its URL.
 """
 
 import os
@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from . import conf
 from .access import Access, access_policy
 from .access.base import AccessPolicy
+from .manifest import ManifestNames
 from .signing import seconds
 from .sources.disk_cache import DiskCache
 
@@ -23,12 +24,14 @@ FOREVER = "max-age=31536000, immutable"
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """Serves the files of one folder under one URL.
+    """Serves the files of one folder under one URL, or one file.
 
     ``url``: the prefix of the files' URLs, such as ``"/media/"``. The path of a full URL counts. It
     is percent-decoded.
 
-    ``root``: the folder, a ``str`` or a ``Path``. It may be a link. It may be created later.
+    ``root``: the folder, a ``str`` or a ``Path``. It may be a link. It may be created later. Or the
+    path of a file, which this URL alone gives, such as ``url="/robots.txt"``. A file that is not
+    there yet is known by the ending, which ``url`` must have too. One file is always public.
 
     ``access``: who may have the files. ``"public"``: all clients. ``"internal"``: clients don't
     reach them, and the application hands them over with ``X-Accel-Redirect`` or ``X-Sendfile``.
@@ -46,8 +49,8 @@ class Location:
     and ``private`` is added to a value that lacks it.
 
     ``immutable``: a regular expression that is searched in the path. A file that it matches never
-    changes, and caches keep it for a year. By default ``None``: every
-    file may change.
+    changes, and caches keep it for a year. By default ``None``: every file may change.
+    ``Location.static()`` takes the names in the manifest of the static files' storage.
 
     ``headers``: a mapping of names to values, more headers of each file; or a callable that gets
     the path and returns one. By default ``None``.
@@ -75,6 +78,10 @@ class Location:
     ``cors``: a list of the origins whose scripts may read the files, such as
     ``["https://app.example"]``, or ``"*"`` for all origins. By default ``None``.
 
+    ``index``: the name of a file, such as ``"index.html"``, that answers for the folder that it
+    lies in. A client that asks for the folder without a slash at the end is redirected. By default
+    ``None``.
+
     ``precompressed``: serve ``app.css.br``, ``app.css.zst`` or ``app.css.gz`` in place of
     ``app.css`` to a client whose ``Accept-Encoding`` prefers it, unless it is the older one of the
     two. By default ``False``.
@@ -92,7 +99,7 @@ class Location:
     root: str | os.PathLike[str]
     access: Access | None = None
     cache_control: str | Callable[[str], str] | None = None
-    immutable: str | re.Pattern[str] | None = None
+    immutable: str | re.Pattern[str] | ManifestNames | None = None
     headers: Mapping[str, str] | Callable[[str], Mapping[str, str]] | None = None
     content_types: Mapping[str, str] | None = None
     follow_symlinks: bool | Collection[str | os.PathLike[str]] = False
@@ -101,6 +108,7 @@ class Location:
     fallthrough: bool = False
     login_redirect: bool = False
     cors: str | Collection[str] | None = None
+    index: str | None = None
     precompressed: bool = False
     leeway: float | timedelta = 0
     cache: DiskCache | None = None
@@ -108,7 +116,9 @@ class Location:
     folder: str = field(init=False, repr=False)
     """The absolute path of ``root``."""
     prefix: str = field(init=False, repr=False)
-    """The decoded path with which the URLs begin. It has ``/`` at both ends."""
+    """The decoded path with which the URLs begin. It has ``/`` at both ends, but for one file."""
+    file: str = field(init=False, repr=False)
+    """The name of the one file that is served; empty if ``root`` is a folder."""
     policy: AccessPolicy = field(init=False, repr=False, compare=False)
     """Decides who may have the files."""
 
@@ -139,9 +149,20 @@ class Location:
                 f"{self._option('fallthrough')} is True, but an internal location doesn't answer "
                 "clients: its URLs go to the application anyway. Leave fallthrough out."
             )
+        set_(self, "file", conf.single_file(self.url, self.folder))
+        if self.file:
+            self._check_single_file()
+            set_(self, "prefix", self.prefix.rstrip("/"))
+        if self.index is not None:
+            conf.check_index(self._option("index"), self.index)
+            if not self.policy.answers_clients or self.policy.decides_by_url:
+                raise ImproperlyConfigured(
+                    f"{self._option('index')} is {self.index!r}, but with {self.policy.value} each "
+                    "URL is of one file. Leave index out."
+                )
         if self.cache_control is not None and not callable(self.cache_control):
             set_(self, "cache_control", self._checked_cache_control(self.cache_control))
-        if self.immutable is not None:
+        if self.immutable is not None and not isinstance(self.immutable, ManifestNames):
             set_(self, "immutable", conf.path_pattern(self._option("immutable"), self.immutable))
         if self.headers is not None and not callable(self.headers):
             conf.check_headers(self._option("headers"), self.headers)
@@ -165,6 +186,20 @@ class Location:
                 raise ImproperlyConfigured(
                     f"{self._option('cache')} is set, but its root is the folder {self.root!r}, "
                     "whose files are on this machine anyway. Leave cache out."
+                )
+
+    def _check_single_file(self) -> None:
+        if not self.policy.is_public:
+            raise ImproperlyConfigured(
+                f"root of the location {self.url!r} is the file {self.folder!r}, but its access is "
+                "not 'public'. Give the folder as root, since files are restricted by folder."
+            )
+        for name in ("follow_symlinks", "dotfiles", "index"):
+            if value := getattr(self, name):
+                raise ImproperlyConfigured(
+                    f"{self._option(name)} is {value!r}, but its root is the file {self.folder!r}, "
+                    f"which is served whatever its name is and wherever a link leads. Leave {name} "
+                    "out."
                 )
 
     @classmethod
@@ -191,6 +226,38 @@ class Location:
         # result. Drop it, so that a request gets one with its own script name.
         vars(settings).pop("MEDIA_URL", None)
         return cls(**({"url": url, "root": settings.MEDIA_ROOT} | options))
+
+    @classmethod
+    def static(cls, **options: Any) -> Self:
+        """A location with ``STATIC_URL`` and ``STATIC_ROOT`` of Django's settings.
+
+        By default it has ``precompressed=True``, not a sandbox, and its files are ``immutable``
+        whose names the manifest of the static files' storage has made.
+
+        ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
+        or invalid.
+        """
+        if not settings.STATIC_ROOT:
+            raise ImproperlyConfigured(
+                "STATIC_ROOT is not set, so there is nothing to serve. Set it to the folder of "
+                'collectstatic, such as STATIC_ROOT = BASE_DIR / "staticfiles".'
+            )
+        url = settings.STATIC_URL
+        if conf.split_url(url or "").path in ("", "/"):
+            raise ImproperlyConfigured(
+                f"STATIC_URL is {url!r}, so every page of the site would be taken for a file. Set "
+                'it to a path of its own, such as STATIC_URL = "static/".'
+            )
+        options = {
+            "url": url,
+            "root": settings.STATIC_ROOT,
+            "sandbox": False,
+            "precompressed": True,
+        } | options
+        if "immutable" not in options:
+            options["immutable"] = ManifestNames()
+        vars(settings).pop("STATIC_URL", None)  # for the same reason as in `media`
+        return cls(**options)
 
     @classmethod
     def storage(cls, alias: str = "default", **options: Any) -> Self:
@@ -234,14 +301,20 @@ class Location:
         Raises ``ImproperlyConfigured`` if a callable returned an invalid one.
         """
         private = "" if self.policy.is_public else "private, "
-        assert not isinstance(self.immutable, str)
-        if self.immutable is not None and self.immutable.search(path):
+        if self._is_immutable(path):
             return private + FOREVER
         if self.cache_control is None:
             return private + "no-cache"
         if not callable(self.cache_control):
             return self.cache_control
         return self._checked_cache_control(self.cache_control(path), f" of {path!r}")
+
+    def _is_immutable(self, path: str) -> bool:
+        immutable = self.immutable
+        if isinstance(immutable, ManifestNames):
+            return immutable.has(path)
+        assert not isinstance(immutable, str)
+        return immutable is not None and immutable.search(path) is not None
 
     def _checked_cache_control(self, value: str, of: str = "") -> str:
         option = self._option("cache_control") + of
@@ -263,10 +336,14 @@ class Location:
             for name, value in headers.items()
         ]
 
-    @property
-    def varies(self) -> bool:
-        """Does a callable return a file's headers? Then a response can't be used again."""
-        return callable(self.headers) or callable(self.cache_control)
+    def varies(self, path: str) -> bool:
+        """May the headers of the file change? Then a response can't be used again."""
+        immutable = self.immutable
+        return (
+            callable(self.headers)
+            or callable(self.cache_control)
+            or (isinstance(immutable, ManifestNames) and not immutable.knows(path))
+        )
 
     def _option(self, name: str) -> str:
         return f"{name} of the location {self.url!r}"

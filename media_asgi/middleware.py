@@ -120,10 +120,12 @@ class MediaMiddleware:
         ]
 
     def _source(self, location: Location, excluded: Sequence[ExcludedFolder]) -> Source:
+        root = os.path.dirname(location.folder) if location.file else location.folder
         folder = LocalSource(
-            location.folder,
-            self._workers(folder=location.folder),
-            follow_symlinks=location.follow_symlinks,
+            root,
+            self._workers(folder=root),
+            # One file may be a link, as a root may. No client names it.
+            follow_symlinks=location.follow_symlinks or bool(location.file),
             excluded=excluded,
         )
         files = MemoryCache(folder, max_file=self._context.chunk_size)
@@ -158,7 +160,7 @@ class MediaMiddleware:
             found = self._locate(path, mount)
             return found and (*found, self._urls(found, mount, sent))
         for handler in self._handlers:
-            if path.startswith(handler.prefix):
+            if path.startswith(handler.prefix) and (not handler.is_file or path == handler.prefix):
                 return handler, path[len(handler.prefix) :], (sent,)
         return None
 
@@ -234,7 +236,9 @@ class MediaMiddleware:
         candidates = (path, mount + path, path.removeprefix(mount))
         for handler in self._handlers:
             for candidate in candidates:
-                if candidate.startswith(handler.prefix):
+                if candidate.startswith(handler.prefix) and (
+                    not handler.is_file or candidate == handler.prefix
+                ):
                     return handler, candidate[len(handler.prefix) :]
         return None
 
@@ -257,7 +261,7 @@ def _excluded(
     location: Location, others: Sequence[Location], places: Mapping[str, Place]
 ) -> list[ExcludedFolder]:
     """Folders below this root that belong to a more restricted location."""
-    if not location.policy.answers_clients:
+    if not location.policy.answers_clients or location.file:
         return []
     root = os.path.realpath(location.folder)
     return [

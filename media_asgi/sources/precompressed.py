@@ -88,6 +88,7 @@ def _chosen(variant: SourceFile, original: SourceFile, coding: bytes) -> SourceF
     return _Variant(
         info._replace(
             # Variants may have the same time and the same size.
+            changed=info.changed if info.modified is None else info.modified,
             etag=b'%s-%s"' % (etag_of(info)[:-1], coding),
             headers=[*info.headers, (b"content-encoding", coding)],
         ),

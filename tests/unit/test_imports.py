@@ -17,14 +17,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # a source's file. The handler joins them. The modules that read a project's options come last.
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
-    "conf": set(),
+    "conf": {"http"},
+    "manifest": set(),
     "signing": set(),
     "http": {"types"},
     "sources": {"http", "types"},
     "servers": {"sources", "http", "types"},
     "access": {"conf", "signing", "http", "types"},
     "storage": {"signing"},
-    "location": {"access", "conf", "signing", "sources", "storage"},
+    "location": {"access", "conf", "manifest", "signing", "sources", "storage"},
     "security": {"conf", "types"},
     "known_files": {"access", "location", "security", "http", "types"},
     "refusals": {"location", "http", "types"},

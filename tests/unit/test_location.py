@@ -152,8 +152,12 @@ REFUSED: list[Any] = [
         for value in (1, "/srv", None, [], ["shared"], [5], [b"/srv"], ["/a\0"], ["/a", "b"])
     ],
     *[
+        ({"index": value}, ["index", repr(value), "'index.html'"])
+        for value in ("", 5, True, b"index.html", "a/b", "/", ".", "..", ".htaccess", "a\0")
+    ],
+    *[
         ({name: value}, [name, repr(value), "True or False"])
-        for name in ("sandbox", "fallthrough", "login_redirect")
+        for name in ("sandbox", "fallthrough", "login_redirect", "precompressed")
         for value in (1, "yes", None)
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],
@@ -442,11 +446,11 @@ def test_headers(tmp_path: Path) -> None:
     given["X-Three"] = "3"  # what is changed later would go unchecked
     expected = [(b"x-one", b"1"), (b"x-two", b"caf\xe9")]
     assert location.headers_for("a.txt") == expected
-    assert not location.varies
+    assert not location.varies("a.txt")
     location = Location(url="/m/", root=tmp_path, headers=lambda path: {"X-Path": path})
     assert location.headers_for("b.txt") == [(b"x-path", b"b.txt")]
-    assert location.varies
-    assert Location(url="/m/", root=tmp_path, cache_control=lambda path: "no-store").varies
+    assert location.varies("a.txt")
+    assert Location(url="/m/", root=tmp_path, cache_control=lambda path: "no-store").varies("a.txt")
 
 
 @pytest.mark.parametrize(
