@@ -1,3 +1,5 @@
+import importlib.util
+import mimetypes
 import os
 import re
 import subprocess
@@ -8,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media_asgi.http import media_types
 from media_asgi.http.media_types import SANDBOX, content_type, runs_no_script
+
+NGINX = Path("/etc/nginx/mime.types")
 
 TYPES = [
     # Where the types are registered: iana.org/assignments/media-types.
@@ -57,6 +62,45 @@ TYPES = [
         "a.docx",
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     ),
+    # What IANA's registry and nginx's mime.types have, and Python's own table has not.
+    ("a.m4b", "audio/mp4"),
+    ("a.m4r", "audio/mp4"),
+    ("a.mka", "audio/matroska"),
+    ("a.mk3d", "video/matroska-3d"),
+    ("a.amr", "audio/amr"),
+    ("a.3gp", "video/3gpp"),
+    ("a.apk", "application/vnd.android.package-archive"),
+    ("a.pkpass", "application/vnd.apple.pkpass"),
+    ("a.cbz", "application/vnd.comicbook+zip"),
+    ("a.cbr", "application/vnd.comicbook-rar"),
+    ("a.epub", "application/epub+zip"),
+    ("a.mobi", "application/x-mobipocket-ebook"),
+    ("a.djvu", "image/vnd.djvu"),
+    ("a.usd", "model/vnd.pixar.usd"),
+    ("a.usda", "model/vnd.usda"),
+    ("a.usdz", "model/vnd.usdz+zip"),
+    ("a.ply", "model/ply"),
+    ("a.step", "model/step"),
+    ("a.stp", "model/step"),
+    ("a.3mf", "model/3mf"),
+    ("a.dae", "model/vnd.collada+xml"),
+    ("a.parquet", "application/vnd.apache.parquet"),
+    ("a.ipynb", "application/x-ipynb+json"),
+    ("a.jsonl", "application/jsonl"),
+    ("a.ndjson", "application/x-ndjson"),
+    ("a.kml", "application/vnd.google-earth.kml+xml"),
+    ("a.gpx", "application/gpx+xml"),
+    ("a.ass", "text/x-ssa; charset=utf-8"),
+    ("a.ssa", "text/x-ssa; charset=utf-8"),
+    ("a.srt", "text/plain; charset=utf-8"),
+    ("a.vcf", "text/vcard; charset=utf-8"),
+    ("a.webmanifest", "application/manifest+json"),
+    ("a.py", "text/x-python; charset=utf-8"),
+    ("a.c", "text/plain; charset=utf-8"),
+    # A type that says nothing, in the registry too.
+    ("a.exe", "application/octet-stream"),
+    ("a.dmg", "application/octet-stream"),
+    ("a.pyc", "application/octet-stream"),
     # What is compressed is served as what it is.
     ("a.gz", "application/gzip"),
     ("a.tar.gz", "application/gzip"),
@@ -156,6 +200,59 @@ def test_the_same_on_every_machine(tmp_path: Path) -> None:
     )
     assert run.stdout.strip() == str([content_type("a." + end) for end in
                                       ("html", "webp", "txt", "nosuchtype")])  # fmt: skip
+
+
+def test_the_same_with_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each Python knows more endings than the one before.
+    monkeypatch.setitem(mimetypes.types_map, ".nosuchtype", "application/x-wrong")
+    monkeypatch.setitem(mimetypes._types_map_default, ".nosuchtype", "application/x-wrong")  # type: ignore[attr-defined]
+    fresh = importlib.util.find_spec(media_types.__name__)
+    assert fresh is not None
+    assert fresh.loader is not None
+    module = importlib.util.module_from_spec(fresh)
+    fresh.loader.exec_module(module)
+    assert module.content_type("a.nosuchtype") == "application/octet-stream"
+    assert module.content_type("a.png") == "image/png"
+
+
+@pytest.mark.skipif(not NGINX.exists(), reason="nginx is not installed")
+def test_what_nginx_knows_is_known() -> None:
+    other = {
+        "js": "text/javascript",  # RFC 9239
+        "m4a": "audio/mp4",
+        "rar": "application/vnd.rar",
+        "ico": "image/vnd.microsoft.icon",
+        "bmp": "image/bmp",
+        "svgz": "application/gzip",  # without a Content-Encoding
+        # Registered for another format.
+        "pdb": "application/vnd.palm",
+        "prc": "model/prc",
+    }
+    for type_, endings in re.findall(
+        r"^\s+([\w.+-]+/[\w.+-]+)\s+([^;]+);", NGINX.read_text(), re.MULTILINE
+    ):
+        for ending in endings.split():
+            known = content_type(f"a.{ending}").removesuffix("; charset=utf-8")
+            if known != type_:
+                assert other.get(ending) == known or "x-" in type_, (ending, type_, known)
+
+
+def test_the_data_is_whole() -> None:
+    lines = (Path(media_types.__file__).with_name("mime.types")).read_text().splitlines()
+    pairs = [(type_, ending) for type_, *endings in map(str.split, lines) if type_ != "#"
+             for ending in endings]  # fmt: skip
+    assert len(pairs) > 1000
+    assert len({ending for _, ending in pairs}) == len(pairs)
+    for type_, ending in pairs:
+        assert re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+", type_)
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", ending)
+
+
+def test_no_new_type_is_run_by_a_browser() -> None:
+    # https://mimesniff.spec.whatwg.org/#xml-mime-type, and what holds other documents.
+    for ending, type_ in media_types._TYPES.types_map[True].items():
+        if re.search(r"html|xml|script|multipart|message/|svg|flash|xslt|/x-component", type_):
+            assert not runs_no_script(type_), ending
 
 
 @given(name=st.text(st.characters()))
