@@ -97,7 +97,14 @@ class HTTPError(Exception):
 class LocationHandler:
     """A location with the source of its files."""
 
-    def __init__(self, location: Location, context: HandlerContext, source: Source) -> None:
+    def __init__(
+        self,
+        location: Location,
+        context: HandlerContext,
+        source: Source,
+        nested: Sequence[str] = (),
+    ) -> None:
+        """``nested``: the prefixes of other locations that begin with this one's."""
         self.location = location
         self.prefix = location.prefix
         self.is_file = bool(location.file)
@@ -105,6 +112,7 @@ class LocationHandler:
         self.is_internal = not location.policy.answers_clients
         self._context = context
         self._source = source
+        self._nested = tuple(nested)
         self._is_public = location.policy.is_public
         self._predicate = location.policy if isinstance(location.policy, Predicate) else None
         self._origins = location.cors if isinstance(location.cors, frozenset) else None
@@ -147,6 +155,7 @@ class LocationHandler:
                 trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
                 if self._predicate is None:
                     changes = await self.location.policy.authorize(trusted, path, urls)
+                    request = request._replace(path=self._file_path(path))
                 else:
                     django = self._context.django
                     grant = await self._predicate.ask(django, trusted, path, receive, send)
@@ -307,6 +316,13 @@ class LocationHandler:
                 if number == len(candidates):
                     raise
         raise AssertionError("there is always a candidate")
+
+    def _file_path(self, path: str) -> str:
+        file_path = self.location.policy.file_path(path)
+        # A folder's signature counts for its own location, and not for one whose URL lies below.
+        if file_path != path and (self.prefix + file_path).startswith(self._nested):
+            raise FileMissingError
+        return file_path
 
     def _name(self, path: str) -> bytes:
         name = file_name(path, dotfiles=self.is_file or self.location.dotfiles)

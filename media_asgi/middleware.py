@@ -115,6 +115,7 @@ class MediaMiddleware:
                 location,
                 self._context,
                 self._source(location, _excluded(location, longest_first, self._places)),
+                [p for p in by_prefix if p.startswith(location.prefix) and p != location.prefix],
             )
             for location in longest_first
         ]

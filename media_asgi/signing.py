@@ -14,8 +14,11 @@ It is there only if the link was made with ``download``.
 ``SECRET_KEY`` makes it. ``SECRET_KEY_FALLBACKS`` verify it too.
 
 The names begin with ``media-``, because a URL may have a query of its own, in which ``expires``,
-``download`` and ``signature`` are common. Other parameters don't change what a link allows. The
-host is not signed.
+``download`` and ``signature`` are common. Other parameters don't change what a link allows.
+
+A folder's signature is a segment of the path, so that relative URLs below it carry it too::
+
+    /private/hls/42/media-prefix-1700000000-…/index.m3u8
 """
 
 import math
@@ -25,13 +28,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote, unquote_to_bytes, urlsplit
+from weakref import WeakKeyDictionary
 
 from django.core.signing import BadSignature, SignatureExpired, Signer
+from django.urls import get_script_prefix
 from django.utils.http import content_disposition_header
 
 Seconds = float | timedelta
 
+# No kind of signature passes for another.
 _SALT = "media_asgi.signing"
+_PREFIX_SALT = _SALT + ".prefix"
 
 _EXPIRES, _DOWNLOAD, _SIGNATURE = "media-expires", "media-download", "media-signature"
 _OURS = frozenset({_EXPIRES, _DOWNLOAD, _SIGNATURE})
@@ -39,6 +46,12 @@ _OURS = frozenset({_EXPIRES, _DOWNLOAD, _SIGNATURE})
 # Seconds, above timedelta.max. The time of day plus two of these still has 15 digits.
 _LONGEST = 10**14
 _DIGITS = re.compile(r"[1-9][0-9]{0,14}")
+
+# Only characters that no client escapes (RFC 3986 section 2.3).
+_PREFIX = re.compile(rf"/media-prefix-({_DIGITS.pattern})-([0-9A-Za-z_-]{{43}})(?=/)")
+
+location_prefixes: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+"""The URL prefixes of the locations with ``access="signed"``, as far as this process has any."""
 
 # Folders and control characters are not part of a name (RFC 6266 section 4.3).
 # content_disposition_header lets a line feed at the end of the name pass into the header.
@@ -84,9 +97,8 @@ def sign_url(
 
     Raises ``ValueError`` if an argument is invalid.
     """
-    lifetime = seconds("expires_in", expires_in)
-    step = max(1, math.ceil(seconds("window", window, or_zero=True)))
     check_download(download)
+    parameters = _parameters(_end(expires_in, window, now), download or False)
     rest, hash_, fragment = url.partition("#")
     address, _, query = rest.partition("?")
     path = urlsplit(address).path
@@ -95,14 +107,54 @@ def sign_url(
             f"{url!r} has no absolute path. The file that it names would depend on the page that "
             'links to it. Give a path such as "/media/a.pdf", or a full URL.'
         )
-    end = math.ceil((time.time() if now is None else now) + lifetime)
-    parameters = _parameters(-(-end // step) * step, download or False)
     signature = Signer(salt=_SALT).signature(_signed(unquote_to_bytes(path), parameters))
     own = [pair for pair in query.split("&") if pair.partition("=")[0] not in _OURS]
     if own == [""]:
         own = []
     query = "&".join([*own, parameters, f"{_SIGNATURE}={signature}"])
     return f"{address}?{query}{hash_}{fragment}"
+
+
+def sign_prefix(
+    url: str, *, expires_in: Seconds = 3600, window: Seconds = 0, now: float | None = None
+) -> str:
+    """``url``, a folder's, with a signature in its path. Any relative URL may follow it.
+
+    It opens all files of the folder and of its subfolders, for playlists, 3D scenes and bundles,
+    which ask for their parts by relative URLs without a query.
+
+    ``url``: as that of ``sign_url``, with ``/`` at its end, and without query and fragment. It lies
+    below one location with ``access="signed"``. The other arguments are those of ``sign_url``.
+
+    Raises ``ValueError`` if an argument is invalid.
+    """
+    path = unquote_to_bytes(urlsplit(url).path)
+    segments = path.split(b"/")[1:-1]
+    if (
+        re.search("[?#]", url)
+        or not path.endswith(b"/")
+        or not segments
+        or not {b"", b".", b".."}.isdisjoint(segments)
+    ):
+        raise ValueError(
+            f"{url!r} is not the URL of a folder. Give an absolute path with a slash at its end, "
+            'such as "/private/hls/42/", or a full URL.'
+        )
+    known, mount = set(location_prefixes.values()), get_script_prefix().rstrip("/").encode()
+    starts = [start for prefix in known for start in (prefix.encode(), mount + prefix.encode())]
+    if known and not path.startswith(tuple(starts)):
+        raise ValueError(
+            f"{url!r} is not below a location with access='signed'. There are {sorted(known)}."
+        )
+    expires = _end(expires_in, window, now)
+    signed = _signed(path, _parameters(expires, False))
+    signature = Signer(salt=_PREFIX_SALT).signature(signed)
+    return f"{url}media-prefix-{expires}-{signature}/"
+
+
+def without_signature(path: str) -> str:
+    """``path``, below a location, without the signature of a folder."""
+    return _PREFIX.sub("", f"/{path}", count=1)[1:]
 
 
 def verify(
@@ -113,7 +165,7 @@ def verify(
     leeway: Seconds = 0,
     now: float | None = None,
 ) -> Grant:
-    """What the link with this path and query allows.
+    """What the link with this path and query allows. A folder's signature in the path counts alone.
 
     ``path``: decoded, as ASGI has it. Bytes that are not UTF-8 are those of ``surrogateescape``.
 
@@ -132,16 +184,22 @@ def verify(
     invalid.
     """
     allowance = seconds("leeway", leeway, or_zero=True)
-    grant, signature = _read(query_string)
+    paths = [path, *aliases]
+    if prefix := _PREFIX.search(path):
+        salt, grant, signature = _PREFIX_SALT, Grant(int(prefix[1]), False), prefix[2]
+        rest = path[prefix.start() + 1 :]
+        paths = [one.removesuffix(rest) for one in paths if one.endswith(rest)]
+    else:
+        salt = _SALT
+        grant, signature = _read(query_string)
     parameters = _parameters(grant.expires, grant.download)
     try:
         candidates = [
-            _signed(reading.encode("utf-8", "surrogateescape"), parameters)
-            for reading in (path, *aliases)
+            _signed(reading.encode("utf-8", "surrogateescape"), parameters) for reading in paths
         ]
     except UnicodeError:
         raise BadSignature("The link's path is not UTF-8.") from None
-    if not any(_holds(candidate, signature) for candidate in candidates):
+    if not any(_holds(candidate, signature, salt) for candidate in candidates):
         raise BadSignature("The link's signature does not match.")
     if (time.time() if now is None else now) >= grant.expires + allowance:
         raise SignatureExpired(f"The link expired at {grant.expires}.")
@@ -200,6 +258,13 @@ def check_download(download: object) -> None:
         ) from None
 
 
+def _end(expires_in: Seconds, window: Seconds, now: float | None) -> int:
+    lifetime = seconds("expires_in", expires_in)
+    step = max(1, math.ceil(seconds("window", window, or_zero=True)))
+    end = math.ceil((time.time() if now is None else now) + lifetime)
+    return -(-end // step) * step
+
+
 def _parameters(expires: int, download: str | bool) -> str:
     if not download:
         return f"{_EXPIRES}={expires}"
@@ -216,9 +281,9 @@ def _signed(path: bytes, parameters: str) -> str:
     return f"{quote(path)}?{parameters}"
 
 
-def _holds(signed: str, signature: str) -> bool:
+def _holds(signed: str, signature: str, salt: str) -> bool:
     try:
-        Signer(salt=_SALT).unsign(f"{signed}:{signature}")
+        Signer(salt=salt).unsign(f"{signed}:{signature}")
     except BadSignature:
         return False
     return True

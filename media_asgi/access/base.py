@@ -67,6 +67,10 @@ class AccessPolicy:
     def __init__(self, options: LocationOptions) -> None:
         """Raises ``ImproperlyConfigured`` if an option is invalid."""
 
+    def file_path(self, path: str) -> str:
+        """The path of a file below the root. ``path``: that of the URL."""
+        return path
+
     async def authorize(
         self, scope: Scope, path: str, urls: Sequence[str]
     ) -> HeaderOverrides | None:
@@ -74,7 +78,7 @@ class AccessPolicy:
 
         ``scope``: the request's. Its ``root_path`` is the server's, and never one of the client's.
 
-        ``path``: the file's, below the root.
+        ``path``: that of the URL, below the root.
 
         ``urls``: the decoded paths under which clients know the file. The request's is the first.
 

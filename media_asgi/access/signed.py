@@ -1,6 +1,6 @@
 """
-``access="signed"``: a client with a link from ``media_asgi.signing`` may have the file until the
-link expires.
+``access="signed"``: a client with a link from ``media_asgi.signing`` may have the file, or the
+files of the folder, until the link expires.
 """
 
 import time
@@ -29,9 +29,13 @@ class Signed(AccessPolicy):
                 "which signs the links, is not set. Set it, or build the location where Django's "
                 "settings are."
             )
+        signing.location_prefixes[self] = options.prefix
         self._leeway = options.leeway
         # If the location has not a Cache-Control, caches keep a file until its link expires.
         self._until_expiry = options.cache_control is None
+
+    def file_path(self, path: str) -> str:
+        return signing.without_signature(path)
 
     async def authorize(
         self, scope: Scope, path: str, urls: Sequence[str]
