@@ -5,6 +5,7 @@ import os
 import re
 import string
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_to_bytes, urlsplit
 
@@ -13,10 +14,12 @@ from django.conf import settings
 from django.core import signing as django_signing
 from django.core.signing import BadSignature, SignatureExpired, Signer
 from django.test import override_settings
+from django.urls import set_script_prefix
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from media_asgi.signing import Grant, headers, sign_url, verify
+from media_asgi import Location, signing
+from media_asgi.signing import Grant, headers, sign_prefix, sign_url, verify
 
 NOW = 1_700_000_000.0
 KEY, OLD_KEY, OTHER_KEY = "now" * 20, "before" * 10, "elsewhere" * 8
@@ -555,3 +558,78 @@ def test_the_name_that_is_saved(download: str | bool, disposition: bytes) -> Non
 def test_any_name_makes_one_line(name: str) -> None:
     value = dict(headers(check(sign(download=name)), NOW))[b"content-disposition"]
     assert re.fullmatch(rb"attachment; filename(=\"[ -~]*\"|\*=utf-8''[!-~]+)", value)
+
+
+# Folders
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("/private/a", "/", "", "private/", "//", "/private//a/", "/private/../a/", "/./"),
+        *("/private/a/?v=1", "/private/a/#x", "/private/%2e%2e/a/", "/private/%2F/", "https://a/"),
+    ],
+)
+def test_what_is_not_a_folder_is_not_signed(url: str) -> None:
+    with pytest.raises(ValueError, match="folder"):
+        sign_prefix(url)
+
+
+@pytest.mark.parametrize("option", [{"expires_in": 0}, {"expires_in": True}, {"window": -1}])
+def test_a_folder_is_not_signed_for_an_impossible_time(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))):
+        sign_prefix("/private/a/", **option)
+
+
+def test_a_folder_is_signed_only_below_one_location(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(signing, "location_prefixes", {})
+    assert sign_prefix("/elsewhere/a/")  # a process without locations can't tell
+    kept = [
+        Location(url=url, root=tmp_path, access="signed") for url in ("/a/private/", "/b/private/")
+    ]
+    assert sign_prefix("/a/private/")
+    assert sign_prefix("https://host.test/b/private/x/")
+    for url in ("/a/", "/elsewhere/a/", "/a/privatex/"):
+        with pytest.raises(ValueError, match="not below a location"):
+            sign_prefix(url)
+    set_script_prefix("/app/")
+    try:
+        assert sign_prefix("/app/a/private/x/")
+    finally:
+        set_script_prefix("/")
+    assert kept
+
+
+@given(path_bytes, st.lists(names, max_size=3), st.integers(1, 10**6))
+@example(b"/private", ["a.ts"], 60)
+def test_any_file_below_a_signed_folder(path: bytes, rest: list[str], lifetime: int) -> None:
+    segments = path.split(b"/")[1:]
+    assume(segments and not {b"", b".", b".."} & {*segments})
+    signing.location_prefixes.clear()
+    url = sign_prefix(quote(path) + "/", expires_in=lifetime, now=NOW)
+    below = "/".join(name.replace("/", "_") for name in rest)
+    grant = check(url + quote(below))
+    assert (grant.expires, grant.download) == (NOW + lifetime, False)
+    with pytest.raises(SignatureExpired):
+        check(url + quote(below), NOW + lifetime)
+    check(url + quote(below), NOW + lifetime, leeway=1)
+    assert signing.without_signature(as_asgi(url + quote(below))[0][1:]) == os.fsdecode(
+        path[1:] + b"/" + below.encode()
+    )
+
+
+def test_a_signed_folder_with_rotated_keys() -> None:
+    with override_settings(SECRET_KEY=OLD_KEY):
+        url = sign_prefix("/private/a/", now=NOW) + "x"
+    with override_settings(SECRET_KEY_FALLBACKS=[OLD_KEY]):
+        assert check(url)
+    with override_settings(SECRET_KEY_FALLBACKS=[OTHER_KEY]), pytest.raises(BadSignature):
+        check(url)
+
+
+def test_a_signed_folder_has_one_url_within_a_window() -> None:
+    assert sign_prefix("/private/a/", window=600, now=NOW) == sign_prefix(
+        "/private/a/", window=600, now=NOW - 1
+    )
