@@ -59,7 +59,7 @@ class Precompressed:
         return self._source.open_nowait(name, plain)
 
     async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
-        plain = WHOLE if wanted[:2] == WHOLE[:2] else wanted._replace(accept_encoding=None)
+        plain = wanted._replace(accept_encoding=None)
         for coding in preferred(wanted.accept_encoding):
             try:
                 variant = await self._source.open(name + _ENDINGS[coding], plain)
@@ -72,7 +72,8 @@ class Precompressed:
                 raise
             if chosen := _chosen(variant, original, coding):
                 return chosen
-        return await self._source.open(name, plain)
+        # A store may have it in a coding too.
+        return await self._source.open(name, wanted)
 
 
 def _chosen(variant: SourceFile, original: SourceFile, coding: bytes) -> SourceFile | None:
