@@ -55,6 +55,10 @@ class _ServedFolder(NamedTuple):
         return not self.location or self.location.policy.answers_clients
 
     @property
+    def is_file(self) -> bool:
+        return self.location is not None and bool(self.location.file)
+
+    @property
     def is_media(self) -> bool:
         return bool(settings.MEDIA_ROOT) and _is_same(self.folder, settings.MEDIA_ROOT)
 
@@ -188,7 +192,7 @@ def _runserver() -> Iterator[CheckMessage]:
 def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
     root, folder = served.root, served.folder
     try:
-        if served.location and served.location.file:
+        if served.is_file:
             os.stat(folder)
         else:
             with os.scandir(folder):
@@ -227,8 +231,9 @@ def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     if not url.path:
         return
     static = decoded_prefix(url.path)
-    hiding = [one for one in served if static.startswith(one.prefix)]
-    for one in served:
+    folders = [one for one in served if not one.is_file]
+    hiding = [one for one in folders if static.startswith(one.prefix)]
+    for one in folders:
         # A location may serve the static files on purpose.
         meant = one.prefix == static or (
             settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT)
@@ -316,7 +321,7 @@ def _patterns(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
         return
     script = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
     for one in served:
-        file = one.prefix.removeprefix(script) + "x"
+        file = one.prefix.removeprefix(script) + ("" if one.is_file else "x")
         for pattern, route, matches in _views([get_resolver()], file):
             root = pattern.default_args.get("document_root")
             if _is_serve(pattern.callback) and (matches or (root and _is_in(one.folder, root))):

@@ -266,6 +266,10 @@ LOCATIONS: list[tuple[str, str, dict[str, Any]]] = [
         {"STATIC_URL": "/a/static/"},
     ),
     ("", "Location.media(fallthrough=True)", {"STATIC_URL": "/media/static/"}),
+    # One file, whose URL is the start of others.
+    ("", 'Location.media(), Location(url="/s", root="{tmp}/file")', {}),
+    ("", 'Location.media(), Location(url="/s", root="{tmp}/file.txt")', {}),
+    ("", 'Location.media(), Location(url="/static/sw.js", root="{tmp}/sw.js")', {}),
     # Guarded, and public all the same.
     ("W013", 'Location.media(), Location(url="/p/", root="{tmp}/media", access="internal")', {}),
     ("W013", 'Location.media(), Location(url="/p/", root="{tmp}/media", access="signed")', {}),
