@@ -155,10 +155,10 @@ class Location:
             set_(self, "prefix", self.prefix.rstrip("/"))
         if self.index is not None:
             conf.check_index(self._option("index"), self.index)
-            if not self.policy.answers_clients or self.policy.decides_by_url:
+            if not self.policy.answers_clients:
                 raise ImproperlyConfigured(
-                    f"{self._option('index')} is {self.index!r}, but with {self.policy.value} each "
-                    "URL is of one file. Leave index out."
+                    f"{self._option('index')} is {self.index!r}, but the application names each "
+                    "file of an internal location. Leave index out."
                 )
         if self.cache_control is not None and not callable(self.cache_control):
             set_(self, "cache_control", self._checked_cache_control(self.cache_control))
@@ -231,8 +231,8 @@ class Location:
     def static(cls, **options: Any) -> Self:
         """A location with ``STATIC_URL`` and ``STATIC_ROOT`` of Django's settings.
 
-        By default it has ``precompressed=True``, not a sandbox, and its files are ``immutable``
-        whose names the manifest of the static files' storage has made.
+        By default it is public, it has ``precompressed=True`` and not a sandbox, and its files are
+        ``immutable`` whose names the manifest of the static files' storage has made.
 
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
@@ -251,6 +251,7 @@ class Location:
         options = {
             "url": url,
             "root": settings.STATIC_ROOT,
+            "access": "public",
             "sandbox": False,
             "precompressed": True,
         } | options

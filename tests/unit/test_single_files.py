@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from media_asgi import Location, MediaMiddleware
+from media_asgi.signing import sign_prefix, sign_url
 
 from .support import Answer, ask
 
@@ -345,15 +346,32 @@ def test_only_who_may_have_the_folder_learns_that_it_is_there(public: Path) -> N
     assert asked == ["index.html", "docs", "docs/index.html", "docs/index.html"]
 
 
-@pytest.mark.parametrize("access", ["signed", "internal"])
-def test_an_index_needs_urls_without_links(
-    public: Path, access: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
+def test_an_index_of_an_internal_location_is_refused(public: Path) -> None:
     with pytest.raises(ImproperlyConfigured) as raised:
-        site(public, access=access)
-    for word in ("index of the location '/s/'", "'index.html'", access, "Leave index out"):
+        site(public, access="internal")
+    for word in ("index of the location '/s/'", "'index.html'", "internal", "Leave index out"):
         assert word in str(raised.value)
+
+
+def test_a_signed_folder_gives_its_index(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
+    get = site(public, access="signed")
+    signed = sign_prefix("/s/")
+    assert get(signed).body == b"top"
+    assert get(f"{signed}docs/").body == b"docs"
+    answer = get(f"{signed}docs")
+    assert (answer.status, answer.headers["location"]) == (301, "./docs/")
+    docs = sign_prefix("/s/docs/")
+    assert get(docs).body == b"docs"
+    for path in ("/s/", "/s/docs", "/s/docs/", docs[:-1], docs.replace("/docs/", "/"), f"{docs}.."):
+        assert get(path).status in (403, 404)
+    path, _, query = sign_url("/s/docs/").partition("?")
+    assert get(path, query=query.encode()).body == b"docs"
+    # A link is for one URL. That of the folder is another.
+    path, _, query = sign_url("/s/docs").partition("?")
+    answer = get(path, query=query.encode())
+    assert answer.headers["location"] == f"./docs/?{query}"
+    assert get("/s/docs/", query=query.encode()).status == 403
 
 
 def test_an_unreadable_index(public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
