@@ -1,5 +1,7 @@
+import asyncio
 import dataclasses
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -10,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import InMemoryStorage
 from django.test import override_settings
 
 from media_asgi import DiskCache, Location, MediaMiddleware
 from media_asgi.access import authenticated
+from media_asgi.signing import sign_url
 
 FILES = "django.core.files.storage.FileSystemStorage"
 
@@ -207,6 +211,73 @@ def test_what_is_refused(tmp_path: Path, options: dict[str, Any], words: list[st
 def test_every_option_can_be_refused() -> None:
     refused = {name for options, _ in REFUSED for name in options}
     assert refused == {field.name for field in dataclasses.fields(Location) if field.init}
+
+
+# Values that each option may have by itself, for all pairs of them.
+SOME: dict[str, list[Any]] = {
+    "access": ["internal", "signed", lambda request, path: True],
+    "cache_control": ["max-age=60", lambda path: "no-store"],
+    "immutable": ["a"],
+    "headers": [{"X-Own": "1", "Vary": "X-Own"}],
+    "content_types": [{".txt": "text/x-own"}],
+    "follow_symlinks": [True, ["/srv"]],
+    "dotfiles": [True, [".a"]],
+    "sandbox": [False],
+    "fallthrough": [True],
+    "login_redirect": [True],
+    "cors": ["*", ["https://a.example"]],
+    "index": ["a.txt"],
+    "precompressed": [True],
+    "leeway": [5],
+}
+
+
+@pytest.mark.parametrize("url", ["/m/", "/m"])
+def test_each_pair_of_options_is_refused_or_served(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"hello")
+    (tmp_path / "a.txt.gz").write_bytes(b"packed")
+    values = [{name: value} for name, some in SOME.items() for value in some]
+    outcomes = set()
+    for one, other in itertools.combinations_with_replacement(values, 2):
+        options = {"url": url, "root": tmp_path if url == "/m/" else file} | one | other
+        try:
+            location = Location(**options)
+        except ImproperlyConfigured as error:
+            text = str(error)
+            outcomes.add("refused")
+            if not re.search(r"'/m/?'.*(Give|Set|Leave|leave) ", text):
+                pytest.fail(text)
+            continue
+        if location.access == "internal":
+            continue
+        path, query = "/m/a.txt" if url == "/m/" else "/m", ""
+        if location.access == "signed":
+            path, _, query = sign_url(path).partition("?")
+        served = MediaMiddleware(application, location)
+        fields = [(b"accept-encoding", b"gzip"), (b"origin", b"https://a.example")]
+        for headers in (fields, [*fields, (b"range", b"bytes=0-3")]):
+            start, *bodies = asyncio.run(messages(served, path, query.encode(), headers))
+            assert start["status"] == (200 if headers is fields else 206), options
+            whole = b"packed" if location.precompressed else b"hello"
+            body = b"".join(message["body"] for message in bodies)
+            assert body == (whole if headers is fields else whole[:4])
+            outcomes.add("served")
+    assert outcomes == {"refused", "served"}
+
+
+async def messages(served: Any, path: str, query: bytes, headers: Any) -> list[Any]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+    await served({**scope, "query_string": query}, lambda: asyncio.sleep(60), send)
+    return sent
 
 
 def test_options_have_names(tmp_path: Path) -> None:

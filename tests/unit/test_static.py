@@ -114,6 +114,14 @@ def test_the_location(site: Site) -> None:
     assert not Location.static(precompressed=False).precompressed
 
 
+def test_it_is_public_where_the_site_needs_a_login(site: Site) -> None:
+    login = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    with override_settings(MIDDLEWARE=[login]):
+        assert Location.static().policy.is_public
+        with pytest.raises(ImproperlyConfigured, match="access"):
+            Location(url="/static/", root=site.root)
+
+
 def test_html_is_not_kept_from_running(site: Site) -> None:
     site.write("a.html", "<script>")
     site.collect()
