@@ -17,7 +17,7 @@ from .access.base import AccessDenied, HeaderOverrides
 from .access.grant import PredicateHandler
 from .access.predicate import Predicate
 from .http import codings, cors, ranges, response
-from .http.headers import pick
+from .http.headers import pick, with_one_vary
 from .http.path import file_name, is_traversal
 from .http.response import CONDITIONAL, Response
 from .known_files import Key, KnownFile, KnownFiles
@@ -361,7 +361,7 @@ class LocationHandler:
     def _with_cors(self, answer: Response, request: FileRequest) -> Response:
         assert self._origins is not None
         more = cors.headers(self._origins, request.fields)
-        return answer._replace(headers=[*answer.headers, *more])
+        return answer._replace(headers=with_one_vary([*answer.headers, *more]))
 
     def _status(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
         """The status and the headers for an error. The log has the rest."""

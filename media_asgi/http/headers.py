@@ -22,6 +22,14 @@ def override(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, by
     return [*(pair for pair in base if pair[0] not in names), *over]
 
 
+def with_one_vary(headers: Headers) -> Headers:
+    """The headers with all lines of ``Vary`` in one: nginx before 1.23 caches by one line alone."""
+    values = [value for name, value in headers if name == b"vary"]
+    if len(values) < 2:
+        return headers
+    return [*(pair for pair in headers if pair[0] != b"vary"), (b"vary", b", ".join(values))]
+
+
 def pick(headers: Collection[tuple[bytes, bytes]], names: Set[bytes]) -> dict[bytes, bytes]:
     """The fields of these names in a request. Several lines of a name become one list."""
     given = dict(headers)

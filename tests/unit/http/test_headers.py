@@ -1,6 +1,6 @@
 import pytest
 
-from media_asgi.http.headers import override, pick
+from media_asgi.http.headers import override, pick, with_one_vary
 from media_asgi.types import Headers
 
 NAMES = frozenset({b"range", b"if-none-match"})
@@ -34,3 +34,11 @@ def test_a_header_replaces_its_namesake() -> None:
 @pytest.mark.parametrize("name", [b"vary", b"content-security-policy"])
 def test_every_line_of_these_headers_counts(name: bytes) -> None:
     assert override([(name, b"a")], [(name, b"b")]) == [(name, b"a"), (name, b"b")]
+
+
+def test_several_lines_of_vary_become_one() -> None:
+    other = (b"etag", b"a")
+    headers = [(b"vary", b"Cookie"), other, (b"vary", b"Accept-Encoding, Origin")]
+    assert with_one_vary(headers) == [other, (b"vary", b"Cookie, Accept-Encoding, Origin")]
+    for one in ([], [other], [(b"vary", b"a"), other]):
+        assert with_one_vary(one) == one

@@ -282,6 +282,14 @@ def test_a_location_without_variants_has_none(root: Path) -> None:
     assert not {"vary", "content-encoding"} & answer.headers.keys()
 
 
+def test_an_answer_that_depends_on_the_origin_too_says_so_in_one_line(root: Path) -> None:
+    location = Location(url="/s/", root=root, precompressed=True, cors=["https://a.example"])
+    application = MediaMiddleware(inner, location)
+    for path in ("/s/app.css", "/s/missing"):
+        answer = ask(application, path, headers=[(b"accept-encoding", b"br")])
+        assert answer.headers["vary"] == "Accept-Encoding, Origin"
+
+
 def test_a_file_that_is_handed_over(root: Path) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"x-accel-redirect", b"/private/app.css"), (b"content-encoding", b"gzip")]
