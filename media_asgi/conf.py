@@ -88,6 +88,25 @@ def requires_login() -> bool:
     return name in (django_setting("MIDDLEWARE") or ())
 
 
+def url_and_root(kind: str, content: str, folder: str) -> tuple[str, str | os.PathLike[str]]:
+    """``MEDIA_URL`` and ``MEDIA_ROOT``, or those of another kind."""
+    root = getattr(settings, f"{kind}_ROOT")
+    if not root:
+        # Django's default of MEDIA_ROOT is "". As a path that is the current folder, with the
+        # settings and the database.
+        raise ImproperlyConfigured(
+            f"{kind}_ROOT is not set, so there is nothing to serve. Set it to the folder of "
+            f'{content}, such as {kind}_ROOT = BASE_DIR / "{folder}".'
+        )
+    url = getattr(settings, f"{kind}_URL")
+    if split_url(url or "").path in ("", "/"):
+        raise ImproperlyConfigured(
+            f"{kind}_URL is {url!r}, so every page of the site would be taken for a file. Set it "
+            f'to a path of its own, such as {kind}_URL = "{kind.lower()}/".'
+        )
+    return url, root
+
+
 def check_number(name: str, value: object, *kinds: type) -> None:
     if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:  # type: ignore[operator]
         raise ImproperlyConfigured(f"MediaMiddleware got {name}={value!r}. Give a number above 0.")

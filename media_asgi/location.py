@@ -189,18 +189,15 @@ class Location:
                 )
 
     def _check_single_file(self) -> None:
+        refused = [name for name in ("follow_symlinks", "dotfiles", "index") if getattr(self, name)]
         if not self.policy.is_public:
+            refused.append("access")
+        for name in refused:
             raise ImproperlyConfigured(
-                f"root of the location {self.url!r} is the file {self.folder!r}, but its access is "
-                "not 'public'. Give the folder as root, since files are restricted by folder."
+                f"{self._option(name)} is {getattr(self, name)!r}, but root is {self.folder!r}, "
+                "one file, which is public, whatever its name is and wherever a link leads. Leave "
+                f"{name} out, or give the folder as root."
             )
-        for name in ("follow_symlinks", "dotfiles", "index"):
-            if value := getattr(self, name):
-                raise ImproperlyConfigured(
-                    f"{self._option(name)} is {value!r}, but its root is the file {self.folder!r}, "
-                    f"which is served whatever its name is and wherever a link leads. Leave {name} "
-                    "out."
-                )
 
     @classmethod
     def media(cls, **options: Any) -> Self:
@@ -209,23 +206,11 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        if not settings.MEDIA_ROOT:
-            # Django's default is "". As a path that is the current folder, with the settings and
-            # the database.
-            raise ImproperlyConfigured(
-                "MEDIA_ROOT is not set, so there is nothing to serve. Set it to the folder of the "
-                'uploads, such as MEDIA_ROOT = BASE_DIR / "media".'
-            )
-        if conf.split_url(settings.MEDIA_URL).path in ("", "/"):
-            raise ImproperlyConfigured(
-                f"MEDIA_URL is {settings.MEDIA_URL!r}, so every page of the site would be taken "
-                'for a file. Set it to a path of its own, such as MEDIA_URL = "media/".'
-            )
-        url = settings.MEDIA_URL
+        url, root = conf.url_and_root("MEDIA", "the uploads", "media")
         # Django resolves a relative MEDIA_URL against the current script name, and keeps the
         # result. Drop it, so that a request gets one with its own script name.
         vars(settings).pop("MEDIA_URL", None)
-        return cls(**({"url": url, "root": settings.MEDIA_ROOT} | options))
+        return cls(**({"url": url, "root": root} | options))
 
     @classmethod
     def static(cls, **options: Any) -> Self:
@@ -237,20 +222,10 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        if not settings.STATIC_ROOT:
-            raise ImproperlyConfigured(
-                "STATIC_ROOT is not set, so there is nothing to serve. Set it to the folder of "
-                'collectstatic, such as STATIC_ROOT = BASE_DIR / "staticfiles".'
-            )
-        url = settings.STATIC_URL
-        if conf.split_url(url or "").path in ("", "/"):
-            raise ImproperlyConfigured(
-                f"STATIC_URL is {url!r}, so every page of the site would be taken for a file. Set "
-                'it to a path of its own, such as STATIC_URL = "static/".'
-            )
+        url, root = conf.url_and_root("STATIC", "collectstatic", "staticfiles")
         options = {
             "url": url,
-            "root": settings.STATIC_ROOT,
+            "root": root,
             "access": "public",
             "sandbox": False,
             "precompressed": True,

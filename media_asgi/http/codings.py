@@ -13,11 +13,11 @@ _MEMBER = re.compile(
     rb"(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?"
 )
 
-# What is remembered of values that clients choose. Browsers send some few.
-_MAX_VALUES, _MAX_LENGTH = 128, 256
-
 # The codings that are served, in the server's order: the smallest first.
 CODINGS = (b"br", b"zstd", b"gzip")
+
+# Bytes. No browser sends so many. Values are remembered, and clients invent them.
+_MAX_LENGTH = 256
 
 
 def is_accepted(accept_encoding: bytes | None, coding: bytes) -> bool:
@@ -33,34 +33,27 @@ def is_accepted(accept_encoding: bytes | None, coding: bytes) -> bool:
 def preferred(accept_encoding: bytes | None) -> tuple[bytes, ...]:
     """The codings that a client prefers to a file without a coding, the best first.
 
-    ``identity;q=0`` makes it prefer each coding that it takes. Where none is there, it gets the
-    file without a coding all the same: that is better than 406.
+    If it refuses ``identity`` and none of them is there, it gets the file all the same, since that
+    is better than 406.
     """
-    if accept_encoding is None:
+    if accept_encoding is None or len(accept_encoding) > _MAX_LENGTH:
         return ()
-    if len(accept_encoding) > _MAX_LENGTH:
-        return _preferred(accept_encoding)
-    return _remembered(accept_encoding)
+    return _preferred(accept_encoding)
 
 
+@lru_cache(maxsize=128)
 def _preferred(accept_encoding: bytes) -> tuple[bytes, ...]:
     weights = _weights(accept_encoding)
     other = weights.get(b"*", 0)
     # "*" is also about a file without a coding: "*;q=0" refuses it.
     identity = weights.get(b"identity", other)
-    chosen = []
-    for coding in CODINGS:
-        weight = weights.get(coding, 0)
-        # For equal weights the client's own word for a coding counts, and "*" is not one.
-        if weight and weight >= identity:
-            chosen.append((weight, coding))
-        elif coding not in weights and other > identity:
-            chosen.append((other, coding))
-    chosen.sort(key=lambda pair: -pair[0])  # stable
-    return tuple(coding for _, coding in chosen)
-
-
-_remembered = lru_cache(maxsize=_MAX_VALUES)(_preferred)
+    # At the same weight a coding that the client names counts before identity, and "*" does not.
+    chosen = [
+        coding
+        for coding in CODINGS
+        if (weights[coding] >= max(identity, 0.001) if coding in weights else other > identity)
+    ]
+    return tuple(sorted(chosen, key=lambda coding: -weights.get(coding, other)))
 
 
 def _weights(accept_encoding: bytes) -> dict[bytes, float]:

@@ -3,6 +3,7 @@ A source whose files may have variants beside them that were compressed before: 
 ``app.css``.
 """
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
@@ -39,53 +40,46 @@ class Precompressed:
 
     def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
         plain = WHOLE if wanted[:2] == WHOLE[:2] else NOTHING
+        original = self._source.open_nowait(name, plain)
+        if original is None:
+            return None
         for coding in preferred(wanted.accept_encoding):
             try:
                 variant = self._source.open_nowait(name + _ENDINGS[coding], plain)
             except SourceError:
                 continue
             if variant is None:
-                return None
-            try:
-                original = self._source.open_nowait(name, NOTHING)
-            except BaseException:
-                variant.close()
-                raise
-            if original is None:
-                variant.close()
+                original.close()
                 return None
             if chosen := _chosen(variant, original, coding):
                 return chosen
-        return self._source.open_nowait(name, plain)
+        return original
 
     async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
+        original = await self._source.open(name, wanted)
         plain = wanted._replace(accept_encoding=None)
-        for coding in preferred(wanted.accept_encoding):
-            try:
-                variant = await self._source.open(name + _ENDINGS[coding], plain)
-            except SourceError:
-                continue
-            try:
-                original = await self._source.open(name, NOTHING)
-            except BaseException:
-                variant.close()
-                raise
-            if chosen := _chosen(variant, original, coding):
-                return chosen
-        # A store may have it in a coding too.
-        return await self._source.open(name, wanted)
+        try:
+            for coding in preferred(wanted.accept_encoding):
+                with contextlib.suppress(SourceError):
+                    variant = await self._source.open(name + _ENDINGS[coding], plain)
+                    if chosen := _chosen(variant, original, coding):
+                        return chosen
+        except BaseException:
+            original.close()
+            raise
+        return original
 
 
 def _chosen(variant: SourceFile, original: SourceFile, coding: bytes) -> SourceFile | None:
-    """The variant, unless it is older than its original. What isn't needed is closed."""
+    """The variant, unless it is older than its original. The other one is closed."""
     info, newer = variant.info, original.info.modified or 0
-    original.close()
     # A tool gives a variant the time of its original, and may lose the fraction of a second, or by
     # a float, as WhiteNoise does, some of the nanoseconds.
     older = info.modified or 0
     if newer - older >= (1_000 if older % 1_000_000_000 else 1_000_000_000):
         variant.close()
         return None
+    original.close()
     return _Variant(
         info._replace(
             # Variants may have the same time and the same size.

@@ -158,12 +158,12 @@ def test_one_file_in_a_restricted_folder_is_public(public: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"access": "signed"}, ["'/r'", "file", "not 'public'", "Give the folder"]),
-        ({"access": "internal"}, ["'/r'", "file", "not 'public'", "Give the folder"]),
-        ({"access": lambda request, path: True}, ["'/r'", "file", "Give the folder"]),
-        ({"dotfiles": True}, ["dotfiles", "True", "is the file", "Leave dotfiles out"]),
+        ({"access": "signed"}, ["access of", "'/r'", "'signed'", "one file", "the folder"]),
+        ({"access": "internal"}, ["access of", "'/r'", "'internal'", "one file", "the folder"]),
+        ({"access": lambda request, path: True}, ["access of", "lambda", "one file", "the folder"]),
+        ({"dotfiles": True}, ["dotfiles", "True", "one file", "Leave dotfiles out"]),
         ({"follow_symlinks": ["/srv"]}, ["follow_symlinks", "/srv", "Leave follow_symlinks out"]),
-        ({"index": "index.html"}, ["index", "'index.html'", "is the file", "Leave index out"]),
+        ({"index": "index.html"}, ["index", "'index.html'", "one file", "Leave index out"]),
     ],
 )
 def test_what_one_file_can_not_have(
