@@ -11,15 +11,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from .support.client import Connection, Response
+from .support.client import Response
 from .support.servers import ROOT, Server
+from .support.site import Browser, Site
 
 HERE = ROOT / "tests" / "site"
 
@@ -34,67 +35,6 @@ COMPOSITIONS = [
 ]
 # Each takes seconds to start.
 SLOW = COMPOSITIONS[2:]
-
-
-class Browser:
-    """Keeps its cookies and its connection, and fills in forms."""
-
-    def __init__(self, site: "Site") -> None:
-        self.connection = Connection(site.server)
-        self.cookies: dict[str, str] = {}
-
-    def ask(
-        self, path: str, headers: list[tuple[str, str]], method: str = "GET", body: bytes = b""
-    ) -> Response:
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        self.connection.request(path, [("Cookie", cookies), *headers], method=method, body=body)
-        response = self.connection.response(method)
-        for cookie in response.all("set-cookie"):
-            name, _, value = cookie.partition(";")[0].partition("=")
-            self.cookies[name] = value
-        return response
-
-    def get(self, path: str, *headers: tuple[str, str], method: str = "GET") -> Response:
-        return self.ask(path, list(headers), method)
-
-    def submit(self, path: str, fields: dict[str, str], file: tuple[str, bytes]) -> Response:
-        """Fetches the form at `path` for its token, and posts it with a file."""
-        boundary = "a-line-that-is-in-no-field"
-        body = b""
-        for name, value in {"csrfmiddlewaretoken": self.token(path), **fields}.items():
-            disposition = f'Content-Disposition: form-data; name="{name}"'
-            body += f"--{boundary}\r\n{disposition}\r\n\r\n{value}\r\n".encode()
-        disposition = f'Content-Disposition: form-data; name="file"; filename="{file[0]}"'
-        body += f"--{boundary}\r\n{disposition}\r\n\r\n".encode() + file[1]
-        body += f"\r\n--{boundary}--\r\n".encode()
-        return self.ask(
-            path, [("Content-Type", f"multipart/form-data; boundary={boundary}")], "POST", body
-        )
-
-    def log_in(self, name: str = "admin", path: str = "/admin/login/?next=/admin/") -> None:
-        answer = self.send(path, {"username": name, "password": name})
-        assert answer.status == 302
-        assert answer["location"] == unquote(path.partition("next=")[2])
-
-    def send(self, path: str, fields: dict[str, str], page: str = "") -> Response:
-        """Posts the form at `path`, with the token of the page that it is on."""
-        body = urlencode({**fields, "csrfmiddlewaretoken": self.token(page or path)})
-        headers = [("Content-Type", "application/x-www-form-urlencoded")]
-        return self.ask(path, headers, "POST", body.encode())
-
-    def token(self, path: str) -> str:
-        page = self.get(path)
-        assert page.status == 200
-        match = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body.decode())
-        assert match
-        return match[1]
-
-
-class Site:
-    def __init__(self, server: Server, data: Path, application: str) -> None:
-        self.server = server
-        self.media = data / "media"
-        self.application = application
 
 
 @pytest.fixture(scope="session")
@@ -138,14 +78,12 @@ def site(
     data = tmp_path_factory.mktemp("data") / "data"
     shutil.copytree(prepared, data)
     with Server(name, application, cwd=HERE, env={"SITE_DATA": str(data)}) as server:
-        yield Site(server, data, application)
+        yield Site(server, data / "media", kind=application)
 
 
 @pytest.fixture
-def browser(site: Site) -> Iterator[Browser]:
-    browser = Browser(site)
-    yield browser
-    browser.connection.close()
+def browser(site: Site) -> Browser:
+    return Browser(site)
 
 
 def media_of(page: Response, prefix: str = "/media/") -> set[str]:
@@ -197,7 +135,7 @@ def test_every_sample_is_served(site: Site, browser: Browser) -> None:
     urls = {url for url in media_of(browser.get("/")) if url.startswith("/media/samples/")}
     assert len(urls) > 3
     for url in urls:
-        data = (site.media / unquote(url.removeprefix("/media/"))).read_bytes()
+        data = (site.root / unquote(url.removeprefix("/media/"))).read_bytes()
         check_file(browser, url, data)
 
 
@@ -227,7 +165,7 @@ def test_pages_by_django(browser: Browser) -> None:
 
 
 def serves_private_files(site: Site) -> bool:
-    return site.application != "demo_site.asgi:application"
+    return site.kind != "demo_site.asgi:application"
 
 
 def test_documents_are_for_their_owner_and_staff(site: Site, browser: Browser) -> None:
@@ -265,7 +203,6 @@ def test_documents_are_for_their_owner_and_staff(site: Site, browser: Browser) -
             assert other.get(document).status == status
         seen = media_of(other.get("/documents/"), "/protected/")
         assert bool(seen & {url, *before}) == (status == 200)
-        other.connection.close()
     missing = browser.get("/protected/samples/nothing.pdf")
     assert missing.status == 302
 
@@ -279,7 +216,7 @@ def test_links_are_for_who_has_them(site: Site, browser: Browser) -> None:
     assert len(urls) >= 6
     for url in urls:
         path = url.partition("?")[0]
-        data = (site.media.parent / unquote(path)[1:]).read_bytes()
+        data = (site.root.parent / unquote(path)[1:]).read_bytes()
         check_file(browser, url, data)
         assert browser.get(url)["cache-control"].startswith("private, max-age=")
         assert browser.get(url)["referrer-policy"] == "no-referrer"
@@ -295,7 +232,7 @@ def test_links_are_for_who_has_them(site: Site, browser: Browser) -> None:
 def test_the_websocket(site: Site, browser: Browser) -> None:
     origin = Origin(f"http://127.0.0.1:{site.server.port}")
     address = origin.replace("http", "ws") + "/ws/live/"
-    if site.application == "demo_site.asgi:application":
+    if site.kind == "demo_site.asgi:application":
         with pytest.raises(InvalidStatus), connect(address, origin=origin, proxy=None):
             pass  # plain Django has none
         return

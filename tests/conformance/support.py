@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import random
 import re
 import tempfile
@@ -11,15 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes
 
 import pytest
 
 from ..support.client import Connection, Response
 from ..support.servers import Server, media
-
-HOUR = 3600
-
+from ..support.site import Site, with_query
 
 SECRET = b"SECRET: nobody outside may read this"
 
@@ -88,49 +84,38 @@ def check(response: Response, method: str = "GET") -> None:
         assert response["cache-control"] == "no-store"
 
 
-class Media:
-    """A served folder, and all that is asked of it."""
+class Media(Site):
+    """A served folder whose answers are all checked; `base` has the folders beside it, too."""
 
     def __init__(self, server: Server, base: Path) -> None:
-        self.server = server
+        super().__init__(server, base / "media")
         self.base = base
-        self.root = base / "media"
-
-    def put(self, name: str | bytes, data: bytes, *, age: float = HOUR) -> str:
-        """Makes a file, modified so many seconds ago, and tells its URL."""
-        path = os.path.join(os.fsencode(self.root), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
-        modified = time.time() - age
-        os.utime(path, (modified, modified))
-        return "/media/" + quote_from_bytes(os.fsencode(name))
 
     def get(
         self,
         target: str | bytes,
-        headers: Sequence[tuple[str, str]] = (),
-        *,
+        *headers: tuple[str, str],
         method: str = "GET",
         body: bytes = b"",
+        **query: str | Sequence[str],
     ) -> Response:
         """The answer of the middleware. A second request right behind it proves that its end is
         where its head says: not a byte short, not a byte too many."""
-        response = self.ask(target, headers, method=method, body=body)
+        response = self.exchange(target, *headers, method=method, body=body, **query)
         check(response, method)
         return response
 
-    def ask(
+    def exchange(
         self,
         target: str | bytes,
-        headers: Sequence[tuple[str, str]] = (),
-        *,
+        *headers: tuple[str, str],
         method: str = "GET",
         body: bytes = b"",
+        **query: str | Sequence[str],
     ) -> Response:
         """An answer, of the middleware or of the application behind it."""
         with Connection(self.server) as client:
-            client.request(target, headers, method=method, body=body)
+            client.request(with_query(target, **query), headers, method=method, body=body)
             client.request("/behind", [("Connection", "close")])
             response = client.response(method)
             behind = client.response()
@@ -138,12 +123,14 @@ class Media:
             assert client.ended()
         return response
 
-    def status(self, target: str | bytes, headers: Sequence[tuple[str, str]] = ()) -> int:
-        return self.get(target, headers).status
+    def status(self, target: str | bytes, *headers: tuple[str, str]) -> int:
+        return self.get(target, *headers).status
 
-    def passed_on(self, target: str | bytes, **options: Any) -> dict[str, Any]:
+    def passed_on(
+        self, target: str | bytes, *headers: tuple[str, str], **options: Any
+    ) -> dict[str, Any]:
         """What the application behind the middleware was asked."""
-        response = self.ask(target, **options)
+        response = self.exchange(target, *headers, **options)
         assert response["x-inner"] == "1"
         told: dict[str, Any] = json.loads(response.body)
         return told

@@ -8,7 +8,8 @@ import random
 import time
 
 from ..support.client import Connection, Response, head
-from .support import HOUR, Media, check, noise, unhurried
+from ..support.site import HOUR
+from .support import Media, check, noise, unhurried
 
 
 def test_a_connection_is_kept_after_each_answer(served: Media) -> None:
@@ -64,7 +65,7 @@ def test_asked_again_the_answer_is_the_same_until_the_file_is_another(served: Me
             ([("Range", "bytes=-7")], 206, data[-7:]),
             ([("Range", "bytes=95000-")], *((206, data[95_000:]) if size > 95_000 else (416, b""))),
         ]
-        answers = [told(served.get(url, headers)) for headers, _, _ in requests]
+        answers = [told(served.get(url, *headers)) for headers, _, _ in requests]
         for (_, status, body), answer in zip(requests, answers, strict=True):
             assert answer[0] == status
             assert answer[1] == body or status == 416
@@ -189,7 +190,7 @@ def test_every_file_is_closed_again(served: Media) -> None:
             [("If-None-Match", etag)],
             [("If-Match", '"other"')],
         ):
-            served.get(url, headers, method=method)
+            served.get(url, *headers, method=method)
     for name in ("missing", "closed.bin/x", "", "sub", "special/fifo", "links/climbing.txt"):
         served.status(f"/media/{name}")
     # To granian the larger files of other tests are still lent, for 10 s.

@@ -207,8 +207,8 @@ def test_what_is_no_regular_file(served: Media) -> None:
                 names.append(name)
         for name in names:
             for headers in ([], [("Range", "bytes=0-9")]):
-                assert served.status(f"/media/special/{name}", headers) == 404
-                assert served.status(f"/links/special/{name}", headers) == 404
+                assert served.status(f"/media/special/{name}", *headers) == 404
+                assert served.status(f"/links/special/{name}", *headers) == 404
 
 
 def test_dotfiles(served: Media) -> None:

@@ -17,7 +17,7 @@ def test_options_of_a_location(served: Media) -> None:
     forever = served.get("/own/own/app.0123456789ab.js")["cache-control"]
     assert "immutable" in forever
     assert "max-age=31536000" in forever
-    again = served.get("/own/own/a.txt", [("If-None-Match", plain["etag"])])
+    again = served.get("/own/own/a.txt", ("If-None-Match", plain["etag"]))
     assert again.status == 304
     assert again["cache-control"] == "public, max-age=60"
     assert "x-own" not in served.get("/media/own/a.txt")

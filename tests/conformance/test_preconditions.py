@@ -81,9 +81,9 @@ def test_preconditions_in_the_order_of_the_rfc(served: Media) -> None:
             (name, meant(value) if value != '"a,TAG"' else f'"a,{whole["etag"][1:-1]}"')
             for name, value in conditions
         ]
-        assert served.get(url, headers).status == status, headers
+        assert served.get(url, *headers).status == status, headers
         at_head = {206: 200, 416: 200}.get(status, status)
-        assert served.get(url, headers, method="HEAD").status == at_head, headers
+        assert served.get(url, *headers, method="HEAD").status == at_head, headers
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_each_form_of_a_date(served: Media, form: str) -> None:
     os.utime(served.root / "dated.txt", (784111777, 784111777))
     date = parsedate_to_datetime("Sun, 06 Nov 1994 08:49:37 GMT")
     earlier = date.replace(second=36)
-    assert served.status(url, [("If-Modified-Since", date.strftime(form))]) == 304
-    assert served.status(url, [("If-Modified-Since", earlier.strftime(form))]) == 200
-    assert served.status(url, [("If-Unmodified-Since", date.strftime(form))]) == 200
-    assert served.status(url, [("If-Unmodified-Since", earlier.strftime(form))]) == 412
+    assert served.status(url, ("If-Modified-Since", date.strftime(form))) == 304
+    assert served.status(url, ("If-Modified-Since", earlier.strftime(form))) == 200
+    assert served.status(url, ("If-Unmodified-Since", date.strftime(form))) == 200
+    assert served.status(url, ("If-Unmodified-Since", earlier.strftime(form))) == 412
 
 
 def test_an_error_has_no_precondition(served: Media) -> None:
     # RFC 9110 section 13.2.1: they count only where the answer without them is a success.
     for headers in ([("If-None-Match", "*")], [("If-Match", "*")], [("Range", "bytes=0-1")]):
-        assert served.status("/media/missing.txt", headers) == 404
-        assert served.get("/media/missing.txt", headers, method="POST").status == 405
+        assert served.status("/media/missing.txt", *headers) == 404
+        assert served.get("/media/missing.txt", *headers, method="POST").status == 405

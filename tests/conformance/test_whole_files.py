@@ -7,7 +7,8 @@ import time
 import pytest
 
 from ..support.client import Connection
-from .support import HOUR, Media, check, noise
+from ..support.site import HOUR
+from .support import Media, check, noise
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 65536, 65537, 262144, 262145, (3 << 20) + 7])
@@ -32,8 +33,8 @@ def test_head_is_get_without_its_body(served: Media, size: int) -> None:
         (url + ".missing", []),
         ("/media/head", []),
     ]:
-        get = served.get(target, headers)
-        other = served.get(target, headers, method="HEAD")
+        get = served.get(target, *headers)
+        other = served.get(target, *headers, method="HEAD")
         assert other.status == get.status
         assert other.body == b""
         assert sorted(other.headers) == sorted(
@@ -44,7 +45,7 @@ def test_head_is_get_without_its_body(served: Media, size: int) -> None:
 def test_a_range_is_for_get_alone(served: Media) -> None:
     url = served.put("range/head.bin", noise(1000))
     for value in ("bytes=0-9", "bytes=5000-"):
-        response = served.get(url, [("Range", value)], method="HEAD")
+        response = served.get(url, ("Range", value), method="HEAD")
         assert response.status == 200
         assert response.length == 1000
 
@@ -101,7 +102,7 @@ def test_a_replaced_file_has_another_tag_at_once(served: Media) -> None:
     while path.stat().st_mtime_ns == before:  # the file system's tick, some milliseconds
         (served.root / "replaced.new").write_bytes(b"two")
         (served.root / "replaced.new").rename(path)
-    second = served.get(url, [("If-None-Match", first["etag"])])
+    second = served.get(url, ("If-None-Match", first["etag"]))
     assert second.status == 200
     assert second.body == b"two"
     assert second["etag"] != first["etag"]
@@ -119,21 +120,21 @@ def test_a_tag_stays_while_the_file_does(served: Media) -> None:
     url = served.put("fresh.txt", b"fresh", age=0)
     tag = served.get(url)["etag"]
     assert re.fullmatch(r'"[\x21\x23-\x7e]*"', tag)
-    assert served.status(url, [("If-Match", tag)]) == 200
-    assert served.status(url, [("If-None-Match", tag)]) == 304
-    assert served.status(url, [("Range", "bytes=0-0")]) == 206
+    assert served.status(url, ("If-Match", tag)) == 200
+    assert served.status(url, ("If-None-Match", tag)) == 304
+    assert served.status(url, ("Range", "bytes=0-0")) == 206
     modified = (served.root / "fresh.txt").stat().st_mtime
     while time.time() < modified + 2.1:
         time.sleep(0.1)
     assert served.get(url)["etag"] == tag
-    assert served.status(url, [("Range", "bytes=0-1"), ("If-Range", tag)]) == 206
+    assert served.status(url, ("Range", "bytes=0-1"), ("If-Range", tag)) == 206
 
 
 def test_a_file_whose_time_lies_ahead(served: Media) -> None:
     url = served.put("ahead.txt", b"x", age=-HOUR)
     response = served.get(url)
     for validator, status in ((response["etag"], 206), (response["last-modified"], 200)):
-        assert served.status(url, [("Range", "bytes=0-0"), ("If-Range", validator)]) == status
+        assert served.status(url, ("Range", "bytes=0-0"), ("If-Range", validator)) == status
 
 
 def test_a_file_whose_time_a_builder_set(served: Media) -> None:
@@ -141,5 +142,5 @@ def test_a_file_whose_time_a_builder_set(served: Media) -> None:
     os.utime(served.root / "built.txt", (1, 1))
     response = served.get(url)
     assert "last-modified" not in response
-    assert served.status(url, [("If-None-Match", response["etag"])]) == 304
-    assert served.status(url, [("If-Modified-Since", "Sat, 01 Jan 2050 00:00:00 GMT")]) == 200
+    assert served.status(url, ("If-None-Match", response["etag"])) == 304
+    assert served.status(url, ("If-Modified-Since", "Sat, 01 Jan 2050 00:00:00 GMT")) == 200

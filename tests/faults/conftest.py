@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .support import Site, serve
+from .support import WatchedSite, serve
 
 # A shell that runs the tests in the background makes them, and so their servers, ignore it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -12,12 +12,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Site]]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], WatchedSite]]:
     """Starts each kind of server once, and again where a test has ended it."""
-    sites: dict[str, Site] = {}
+    sites: dict[str, WatchedSite] = {}
     with contextlib.ExitStack() as stack:
 
-        def site(kind: str) -> Site:
+        def site(kind: str) -> WatchedSite:
             if kind not in sites or not sites[kind].server.alive():
                 root = tmp_path_factory.mktemp(kind)
                 sites[kind] = stack.enter_context(serve(kind, root))
@@ -27,5 +27,5 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, start: Callable[[str], Site]) -> Site:
+def site(request: pytest.FixtureRequest, start: Callable[[str], WatchedSite]) -> WatchedSite:
     return start(request.param)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import random
 import socket
 import ssl
@@ -11,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 
 from ..support.client import Connection, Response, Truncated, head
 from ..support.servers import Server
+from ..support.site import Site
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -61,32 +61,13 @@ def on(*kinds: str, slow: Sequence[str] = ()) -> pytest.MarkDecorator:
     )
 
 
-class Site:
-    """A folder that a server serves under /media/, and under /impatient/ for those in a hurry."""
-
-    def __init__(self, kind: str, server: Server, root: Path) -> None:
-        self.kind = kind
-        self.server = server
-        self.root = root
-
-    def put(self, name: str, data: bytes) -> str:
-        """Makes a file that is an hour old, and tells its URL."""
-        path = self.root / name
-        path.write_bytes(data)
-        hour_ago = time.time() - 3600
-        os.utime(path, (hour_ago, hour_ago))
-        return f"/media/{name}"
+class WatchedSite(Site):
+    """With /impatient/ for those in a hurry, beside /media/, and with what the server holds."""
 
     def sparse(self, name: str = "sparse.bin", size: int = GIB) -> str:
         with open(self.root / name, "ab") as file:
             file.truncate(size)
-        return f"/media/{name}"
-
-    def ask(self, path: str, client: Connection | None = None) -> Any:
-        if client is not None:
-            return json.loads(client.get(path).body)
-        with Connection(self.server) as own:
-            return json.loads(own.get(path).body)
+        return self.url + name
 
     def state(self, client: Connection | None = None) -> dict[str, Any]:
         """What the server's process holds, this question left out."""
@@ -100,18 +81,6 @@ class Site:
             if target != "/dev/null" and not target.endswith("/fd")
         )
         return told
-
-    def open_files(self) -> list[str]:
-        """Which of our files the server holds open."""
-        return [target for target in self.server.descriptors() if str(self.root) in target]
-
-    def wait(self, condition: Callable[[], bool], timeout: float = 45) -> float:
-        """The seconds until it holds."""
-        begin = time.monotonic()
-        while not condition():
-            assert time.monotonic() - begin < timeout, self.server.log[-3000:]
-            time.sleep(0.05)
-        return time.monotonic() - begin
 
     def settle(self, before: Mapping[str, Any], timeout: float = 45) -> None:
         """Waits until the server holds no more than before, and fails if it keeps anything."""
@@ -163,7 +132,7 @@ def serve(
     middleware: Mapping[str, Any] | None = None,
     options: Sequence[str] = (),
     **server: Any,
-) -> Iterator[Site]:
+) -> Iterator[WatchedSite]:
     """A server of its own, for what can't be shared."""
     name, own = KINDS[kind]
     root.mkdir(exist_ok=True)
@@ -178,7 +147,7 @@ def serve(
         }
         options = [*own.pop("options", ()), *options]
         started = Server(name, f"{module}:{application}", env=env, options=options, **own, **server)
-        yield Site(kind, stack.enter_context(started), root)
+        yield WatchedSite(stack.enter_context(started), root, kind=kind)
 
 
 class Remote(Connection):
@@ -230,7 +199,7 @@ def some(client: Connection, response: Response, size: int) -> bytes:
 
 @contextlib.contextmanager
 def stalled(
-    site: Site,
+    site: WatchedSite,
     url: str,
     count: int = 1,
     headers: Sequence[tuple[str, str]] = (),
@@ -250,7 +219,7 @@ def stalled(
 class Growth:
     """By how much the server's resident memory grows, at most."""
 
-    def __init__(self, site: Site, limit: int = GIB) -> None:
+    def __init__(self, site: WatchedSite, limit: int = GIB) -> None:
         self.server = site.server
         self.before = self.server.rss()
         self.most = 0
@@ -265,7 +234,7 @@ class Growth:
         return self.most
 
 
-def latencies(site: Site, url: str, count: int = 20) -> list[float]:
+def latencies(site: WatchedSite, url: str, count: int = 20) -> list[float]:
     """How long each answer takes, each on a connection of its own."""
     times = []
     for _ in range(count):

@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import connect as connect_websocket
 
 from ..support.client import Connection
-from .support import FOUR, GIB, MIB, Site, latencies, on, pattern, read, serve, stalled
+from .support import FOUR, GIB, MIB, WatchedSite, latencies, on, pattern, read, serve, stalled
 
 RANGE = [("Range", "bytes=1-")]
 
@@ -91,7 +91,7 @@ def test_clients_that_left_a_slow_disk(tmp_path: Path) -> None:
 
 
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_one_greedy_client(site: Site) -> None:
+def test_one_greedy_client(site: WatchedSite) -> None:
     """It reads a huge file as fast as it comes: the others get their turn between its spans.
 
     Were they to wait for its end, that would take a quarter of an hour.
@@ -124,7 +124,9 @@ def test_one_greedy_client(site: Site) -> None:
 @pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])
 @on(*FOUR, "daphne-tls", "daphne-unix")
 def test_cold_files(
-    site: Site, headers: list[tuple[str, str]], record_property: Callable[[str, object], None]
+    site: WatchedSite,
+    headers: list[tuple[str, str]],
+    record_property: Callable[[str, object], None],
 ) -> None:
     """A large file that the page cache has nothing of: the loop goes on meanwhile."""
     data = pattern(200 * MIB)
@@ -148,7 +150,7 @@ def test_cold_files(
 
 @pytest.mark.slow
 @on("daphne")
-def test_a_stall_among_cold_files(site: Site) -> None:
+def test_a_stall_among_cold_files(site: WatchedSite) -> None:
     """What waits for the client takes no thread from those that wait for the disk."""
     data = pattern(64 * MIB)
     url = site.put("cold-stalled.bin", data)

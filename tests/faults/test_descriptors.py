@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from ..support.client import Connection, Response, head
-from .support import KIB, MIB, Site, pattern, read, serve
+from .support import KIB, MIB, WatchedSite, pattern, read, serve
 
 # How many each server needs for itself varies: the connections take the rest.
 LIMIT = 96
 
 
-def exhausted(site: Site, url: str, stack: contextlib.ExitStack) -> list[Connection]:
+def exhausted(site: WatchedSite, url: str, stack: contextlib.ExitStack) -> list[Connection]:
     """Connections, each of which was answered, until the last one takes the last descriptor."""
     clients: list[Connection] = []
     for _ in range(LIMIT):
@@ -102,7 +102,7 @@ def test_what_no_thread_could_be_started_for_is_not_done_later(kind: str, tmp_pa
 # Each kind of answer, and each way in which it ends -----------------------------------------------
 
 
-def kinds(site: Site, size: int) -> list[bytes]:
+def kinds(site: WatchedSite, size: int) -> list[bytes]:
     """A request of each kind, for files above the size from which on sendfile is used."""
     url = site.put("kinds.bin", pattern(size))
     tag = get(site, url)["etag"]
@@ -130,7 +130,7 @@ def kinds(site: Site, size: int) -> list[bytes]:
     ]
 
 
-def get(site: Site, url: str) -> Response:
+def get(site: WatchedSite, url: str) -> Response:
     with Connection(site.server) as client:
         return client.get(url)
 

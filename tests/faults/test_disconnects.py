@@ -15,7 +15,7 @@ from .support import (
     FOUR,
     KIB,
     MIB,
-    Site,
+    WatchedSite,
     on,
     pattern,
     pipelined,
@@ -67,7 +67,7 @@ PHASES = [
 ]
 
 
-def phases(site: Site) -> list[Callable[[Connection, str, list[tuple[str, str]]], None]]:
+def phases(site: WatchedSite) -> list[Callable[[Connection, str, list[tuple[str, str]]], None]]:
     """All, but for pipelining where the server's own care for it is wanting, whatever it serves.
 
     Hypercorn keeps a task for each such client for ever, uvicorn on uvloop logs an exception.
@@ -75,13 +75,13 @@ def phases(site: Site) -> list[Callable[[Connection, str, list[tuple[str, str]]]
     return PHASES[:-1] if site.server.name in ("hypercorn", "uvicorn") else PHASES
 
 
-def put(site: Site) -> str:
+def put(site: WatchedSite) -> str:
     site.put("small.bin", pattern(SMALL))
     return site.put("big.bin", pattern(BIG))
 
 
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_each_phase(site: Site) -> None:
+def test_each_phase(site: WatchedSite) -> None:
     url = put(site)
     with site.unharmed():
         for phase in phases(site):
@@ -95,7 +95,7 @@ def test_each_phase(site: Site) -> None:
 
 @pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_reading_stops_at_once(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_reading_stops_at_once(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     url = put(site)
     with site.unharmed():
         clients = [Connection(site.server, rcvbuf=64 * KIB) for _ in range(4)]
@@ -110,7 +110,7 @@ def test_reading_stops_at_once(site: Site, headers: list[tuple[str, str]]) -> No
 
 @pytest.mark.slow
 @on(*ALL, "uvicorn-h11", "uvicorn-tls", "hypercorn-tls", "granian-tls")
-def test_a_thousand(site: Site) -> None:
+def test_a_thousand(site: WatchedSite) -> None:
     """Twenty at a time, in any phase and manner, at any moment."""
     url = put(site)
     dice = random.Random(site.kind)
@@ -149,7 +149,7 @@ def test_a_thousand(site: Site) -> None:
 
 
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-unix"))
-def test_half_closed(site: Site) -> None:
+def test_half_closed(site: WatchedSite) -> None:
     """A client that sends no more, and reads on: some servers take it for gone, none forgets it."""
     url = put(site)
     with site.unharmed():

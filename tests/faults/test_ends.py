@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ..support.client import Connection
-from .support import FOUR, MIB, Site, on, pattern, read, some
+from .support import FOUR, MIB, WatchedSite, on, pattern, read, some
 
 RANGE = [("Range", "bytes=1000-")]
 SIZE = 64 * MIB
@@ -17,7 +17,7 @@ SIZE = 64 * MIB
 @pytest.mark.slow
 @pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])
 @on(*FOUR, "daphne-tls")
-def test_a_file_that_shrinks(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_a_file_that_shrinks(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     url = site.put("shrinks.bin", bytes(SIZE))
     with site.unharmed(timeout=40), Connection(site.server) as client:
         client.request(url, headers)
@@ -36,7 +36,7 @@ def test_a_file_that_shrinks(site: Site, headers: list[tuple[str, str]]) -> None
 
 @pytest.mark.slow
 @on(*FOUR)
-def test_a_file_that_is_deleted_and_replaced(site: Site) -> None:
+def test_a_file_that_is_deleted_and_replaced(site: WatchedSite) -> None:
     data = pattern(SIZE)
     url = site.put("replaced.bin", data)
     with site.unharmed(timeout=40), Connection(site.server) as client:
@@ -51,7 +51,7 @@ def test_a_file_that_is_deleted_and_replaced(site: Site) -> None:
 
 @pytest.mark.slow
 @on(*FOUR, "daphne-tls")
-def test_clients_that_go(site: Site) -> None:
+def test_clients_that_go(site: WatchedSite) -> None:
     """In each phase: before the head, in the first bytes, in the middle, and after the last."""
     large, small = site.put("gone.bin", bytes(8 * MIB)), site.put("gone.txt", b"gone")
     chance = random.Random(1)

@@ -13,7 +13,7 @@ import pytest
 
 from ..support.client import Connection, Response
 from ..support.programs import not_installed, program
-from .support import MIB, Site, pattern, read, serve
+from .support import MIB, WatchedSite, pattern, read, serve
 
 MIRROR = Path(__file__).with_name("mirror.py")
 PYTHON = "/usr/bin/python3"
@@ -72,7 +72,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @contextlib.contextmanager
-def site_on(kind: str, disk: Disk, tmp_path: Path) -> Iterator[Site]:
+def site_on(kind: str, disk: Disk, tmp_path: Path) -> Iterator[WatchedSite]:
     with serve(
         kind,
         tmp_path / "root",
@@ -86,14 +86,14 @@ def site_on(kind: str, disk: Disk, tmp_path: Path) -> Iterator[Site]:
             disk.go_on()  # not even SIGKILL ends who waits for an answer that is being made
 
 
-def hang(disk: Disk, site: Site) -> None:
+def hang(disk: Disk, site: WatchedSite) -> None:
     """While it has nothing to do: see above."""
     site.wait(lambda: not any(str(disk.mount) + "/" in name for name in site.server.descriptors()))
     time.sleep(0.2)  # closed, and told so
     disk.process.send_signal(signal.SIGSTOP)
 
 
-def visits(site: Site, urls: list[str], ends: list[Response]) -> list[threading.Thread]:
+def visits(site: WatchedSite, urls: list[str], ends: list[Response]) -> list[threading.Thread]:
     def visit(url: str) -> None:
         with Connection(site.server, timeout=60) as client:
             ends.append(client.get(url))

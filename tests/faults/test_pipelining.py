@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from ..support.client import Connection, head
-from .support import FOUR, KIB, MIB, Site, on, pattern, read, send_all, serve
+from .support import FOUR, KIB, MIB, WatchedSite, on, pattern, read, send_all, serve
 
 SIZES = (0, 1, 1000, 60 * KIB, 130 * KIB, 256 * KIB, 300 * KIB, 3 * MIB)
 
 
-def put(site: Site) -> tuple[bytes, dict[int, str]]:
+def put(site: WatchedSite) -> tuple[bytes, dict[int, str]]:
     """The data, and the URLs of its beginnings, by their size."""
     data = pattern(SIZES[-1])
     if not (site.root / "mixed-0.bin").exists():  # others may be reading them
@@ -22,7 +22,7 @@ def put(site: Site) -> tuple[bytes, dict[int, str]]:
     return data, {size: f"/media/mixed-{size}.bin" for size in SIZES}
 
 
-def mixed(site: Site, count: int, seed: str) -> tuple[bytes, list[tuple[str, int, bytes]]]:
+def mixed(site: WatchedSite, count: int, seed: str) -> tuple[bytes, list[tuple[str, int, bytes]]]:
     """Requests, and of each answer its method, status and body."""
     dice = random.Random(seed)
     data, urls = put(site)
@@ -48,7 +48,7 @@ def mixed(site: Site, count: int, seed: str) -> tuple[bytes, list[tuple[str, int
 
 @pytest.mark.parametrize("pause", [0, pytest.param(0.002, marks=pytest.mark.slow)])
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", "daphne-unix", "uvicorn-h11"))
-def test_all_kinds_in_turn(site: Site, pause: float) -> None:
+def test_all_kinds_in_turn(site: WatchedSite, pause: float) -> None:
     requests, answers = mixed(site, 100, site.kind)
     with site.unharmed(), Connection(site.server, rcvbuf=64 * KIB) as client:
         send_all(client, requests)
@@ -63,7 +63,7 @@ def test_all_kinds_in_turn(site: Site, pause: float) -> None:
 
 @pytest.mark.slow
 @on(*FOUR, "daphne-tls", "daphne-unix")
-def test_many_such_clients(site: Site) -> None:
+def test_many_such_clients(site: WatchedSite) -> None:
     errors = []
     put(site)
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from ..support.client import HTTP2, Connection, head
-from .support import KIB, MIB, Site, on, pattern, read, send_all, serve, stalled
+from .support import KIB, MIB, WatchedSite, on, pattern, read, send_all, serve, stalled
 
 DATA = pattern(8 * MIB)
 RANGE = [("Range", "bytes=1000-")]
 
 
-def calls(site: Site) -> int:
+def calls(site: WatchedSite) -> int:
     told: int = site.ask("/__sendfiles__")
     return told
 
 
 @on("daphne", slow=("daphne-unix",))
-def test_it_is_used(site: Site) -> None:
+def test_it_is_used(site: WatchedSite) -> None:
     url = site.put("zero.bin", DATA)
     small = site.put("small.bin", DATA[: 64 * KIB])
     with site.unharmed(), Connection(site.server) as client:
@@ -35,7 +35,7 @@ def test_it_is_used(site: Site) -> None:
 
 
 @on("uvicorn", slow=("daphne-tls",))
-def test_it_is_not_used(site: Site) -> None:
+def test_it_is_not_used(site: WatchedSite) -> None:
     url = site.put("zero.bin", DATA)
     with site.unharmed(), Connection(site.server) as client:
         assert client.get(url).body == DATA
@@ -83,7 +83,7 @@ def test_the_access_log_tells_the_size(kind: str, tmp_path: Path) -> None:
 
 
 @on("daphne", slow=("daphne-unix",))
-def test_the_socket_stays_non_blocking_and_the_next_answer_is_whole(site: Site) -> None:
+def test_the_socket_stays_non_blocking_and_the_next_answer_is_whole(site: WatchedSite) -> None:
     """On one connection by turns: sendfile, bytes, other answers, a stall in between."""
     url = site.put("zero.bin", DATA)
     small = site.put("small.bin", DATA[:1000])
@@ -101,7 +101,7 @@ def test_the_socket_stays_non_blocking_and_the_next_answer_is_whole(site: Site) 
 
 
 @on("daphne", slow=("daphne-unix",))
-def test_two_hundred_at_once(site: Site) -> None:
+def test_two_hundred_at_once(site: WatchedSite) -> None:
     """No descriptor of one is another's: each client has a file of its own."""
     files = [DATA[number * 1000 : number * 1000 + 400 * KIB] for number in range(20)]
     urls = [site.put(f"own-{number}.bin", data) for number, data in enumerate(files)]
@@ -129,14 +129,14 @@ def test_two_hundred_at_once(site: Site) -> None:
 
 
 @on("daphne", slow=("daphne-unix",))
-def test_a_stall_waits_for_room_and_not_in_a_loop(site: Site) -> None:
+def test_a_stall_waits_for_room_and_not_in_a_loop(site: WatchedSite) -> None:
     url = site.put("zero.bin", pattern(32 * MIB))
     with stalled(site, url, 10):
         # Until the kernel's buffers are full it is used now and then, and in a loop for ever.
         site.wait(lambda: calls_in(site, seconds=1) == 0)
 
 
-def calls_in(site: Site, seconds: float) -> int:
+def calls_in(site: WatchedSite, seconds: float) -> int:
     before = calls(site)
     time.sleep(seconds)
     return calls(site) - before

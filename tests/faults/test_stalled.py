@@ -13,7 +13,7 @@ from .support import (
     KIB,
     MIB,
     Growth,
-    Site,
+    WatchedSite,
     latencies,
     on,
     pattern,
@@ -39,7 +39,7 @@ SERVERS_OWN = {"granian": 150, "granian-tls": 250, "uvicorn-tls": 200, "hypercor
     [pytest.param([], marks=pytest.mark.slow, id="whole"), pytest.param(RANGE, id="range")],
 )
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", *OTHERS))
-def test_four(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_four(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     url = site.sparse()
     small = site.put("small.txt", b"small")
     latencies(site, small, 5)
@@ -54,7 +54,7 @@ def test_four(site: Site, headers: list[tuple[str, str]]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])
 @on(*FOUR, "daphne-tls", *OTHERS)
-def test_two_hundred(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_two_hundred(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     url = site.sparse()
     small = site.put("small.txt", b"small")
     latencies(site, small, 5)
@@ -77,7 +77,7 @@ def test_a_peer_grows(tmp_path: Path) -> None:
 
 
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_no_cpu_either(site: Site) -> None:
+def test_no_cpu_either(site: WatchedSite) -> None:
     url = site.sparse()
     with stalled(site, url, 20), stalled(site, url, 20, RANGE):
         # The kernel's buffers fill first.
@@ -85,7 +85,7 @@ def test_no_cpu_either(site: Site) -> None:
         assert used(site, 1.5) < 0.1
 
 
-def used(site: Site, seconds: float) -> float:
+def used(site: WatchedSite, seconds: float) -> float:
     """The CPU seconds that the server needs in so many seconds."""
     before = site.server.cpu()
     time.sleep(seconds)
@@ -102,7 +102,7 @@ def used(site: Site, seconds: float) -> float:
     ],
 )
 @on("daphne", slow=("daphne-tls", "uvicorn", "hypercorn", "granian", "daphne-unix"))
-def test_pipelined_and_unread(site: Site, count: int, size: int) -> None:
+def test_pipelined_and_unread(site: WatchedSite, count: int, size: int) -> None:
     """One client asks for thousands of files at once, reads nothing for a while, and then all."""
     if site.server.name == "hypercorn":
         count = min(count, 1000)  # so many requests, and it closes the connection
@@ -136,7 +136,7 @@ def test_a_peer_grows_when_pipelined(tmp_path: Path) -> None:
 # Who reads on in the end gets every byte ----------------------------------------------------------
 
 
-def pause(site: Site, url: str, data: bytes, seconds: float) -> tuple[bytes, bool]:
+def pause(site: WatchedSite, url: str, data: bytes, seconds: float) -> tuple[bytes, bool]:
     """A client that reads 4 KiB, pauses, and reads the rest."""
     with Connection(site.server, rcvbuf=64 * KIB) as client:
         client.request(url)

@@ -19,7 +19,7 @@ from .support import (
     KIB,
     MIB,
     Remote,
-    Site,
+    WatchedSite,
     latencies,
     on,
     pattern,
@@ -39,11 +39,11 @@ def impatient(url: str) -> str:
     return url.replace("/media/", "/impatient/")
 
 
-def sockets(site: Site) -> int:
+def sockets(site: WatchedSite) -> int:
     return sum(target.startswith("socket:") for target in site.server.descriptors())
 
 
-def idle(site: Site) -> int:
+def idle(site: WatchedSite) -> int:
     """How many sockets there are, once all connections of before have gone."""
     least = sockets(site)
     since = time.monotonic()
@@ -67,7 +67,7 @@ LEND = (
 
 @pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
 @on("daphne", "uvicorn", slow=LEND[1:3] + LEND[4:])
-def test_who_takes_nothing_is_cut_off(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_who_takes_nothing_is_cut_off(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     data = pattern(BIG)
     url = impatient(site.put("big.bin", data))
     with site.unharmed():
@@ -90,7 +90,7 @@ def test_who_takes_nothing_is_cut_off(site: Site, headers: list[tuple[str, str]]
 @pytest.mark.slow
 @on("hypercorn", "granian", "hypercorn-tls", "granian-tls")
 def test_where_no_transport_is_lent_a_stalled_download_ends_and_its_connection_stays(
-    site: Site,
+    site: WatchedSite,
 ) -> None:
     """Its file is closed and its task has ended; the client learns it when it reads on."""
     data = pattern(BIG)
@@ -107,7 +107,7 @@ def test_where_no_transport_is_lent_a_stalled_download_ends_and_its_connection_s
 
 
 @on(slow=("hypercorn-tls",))
-def test_small_answers_to_a_shut_window_of_http2_end(site: Site) -> None:
+def test_small_answers_to_a_shut_window_of_http2_end(site: WatchedSite) -> None:
     """hypercorn's send waits for the window, even when the client has gone."""
     url = impatient(site.put("small.bin", pattern(60 * KIB)))
     with site.unharmed(), site.server.connect(alpn=("h2",)) as client:
@@ -177,7 +177,7 @@ def test_who_leaves_small_files_unread_is_one_line_in_the_log(kind: str, tmp_pat
 
 @pytest.mark.slow
 @on(*LEND)
-def test_who_takes_nothing_of_small_files_is_cut_off(site: Site) -> None:
+def test_who_takes_nothing_of_small_files_is_cut_off(site: WatchedSite) -> None:
     """The answer's one message is in the server's own buffer, and its task has long ended.
 
     What the kernel has taken is no longer the server's: it may come, and the connection is idle.
@@ -236,7 +236,7 @@ def slowly(client: Connection, response: Response, seconds: float) -> bytes:
     "daphne",
     slow=("uvicorn", "uvicorn-h11", "daphne-tls", "uvicorn-tls"),
 )
-def test_who_takes_little_is_not(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_who_takes_little_is_not(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     """A few KiB, for three times as long as one may take nothing."""
     data = pattern(8 * MIB)
     url = impatient(site.put("slow.bin", data))

@@ -8,7 +8,7 @@ from typing import Self
 import pytest
 
 from ..support.client import Connection
-from .support import KIB, MIB, Site, on, pattern, pipelined, read, serve, some, stalled
+from .support import KIB, MIB, WatchedSite, on, pattern, pipelined, read, serve, some, stalled
 
 SIZE = 32 * MIB
 # Long before send_timeout (60 s) or a timeout of the server's own would end the connection.
@@ -22,7 +22,7 @@ OTHERS = ("daphne-tls", "daphne-unix", "uvicorn-tls", "hypercorn-tls", "granian-
 class Download:
     """One that has begun, and is far from its end."""
 
-    def __init__(self, site: Site, name: str, headers: list[tuple[str, str]]) -> None:
+    def __init__(self, site: WatchedSite, name: str, headers: list[tuple[str, str]]) -> None:
         self.path = site.root / name
         url = site.put(name, DATA)
         self.expected = DATA[1000:] if headers else DATA
@@ -48,7 +48,7 @@ class Download:
 @BOTH
 @pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 8 * MIB + 100])
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", *OTHERS))
-def test_truncated(site: Site, headers: list[tuple[str, str]], size: int) -> None:
+def test_truncated(site: WatchedSite, headers: list[tuple[str, str]], size: int) -> None:
     """The client sees the connection end too early, and soon."""
     if site.kind.startswith("granian") and not headers:
         pytest.skip("granian itself reads the file: the next test")
@@ -73,7 +73,7 @@ def test_truncated(site: Site, headers: list[tuple[str, str]], size: int) -> Non
 
 @pytest.mark.slow
 @on("granian", "granian-tls")
-def test_truncated_where_the_server_reads(site: Site) -> None:
+def test_truncated_where_the_server_reads(site: WatchedSite) -> None:
     with site.unharmed(), Download(site, "truncated.bin", []) as download:
         os.truncate(download.path, 0)
         begin = time.monotonic()
@@ -84,7 +84,7 @@ def test_truncated_where_the_server_reads(site: Site) -> None:
 
 
 @on("daphne", slow=("daphne-tls", "daphne-unix"))
-def test_truncated_before_others(site: Site) -> None:
+def test_truncated_before_others(site: WatchedSite) -> None:
     """What was pipelined behind it doesn't stand in for what is missing."""
     url = site.put("truncated-first.bin", DATA)
     small = site.put("small.txt", b"small")
@@ -101,7 +101,7 @@ def test_truncated_before_others(site: Site) -> None:
 
 
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_truncated_and_stalled(site: Site) -> None:
+def test_truncated_and_stalled(site: WatchedSite) -> None:
     """While nobody reads nothing is known of it; the client that goes is forgotten all the same."""
     url = site.put("truncated-stalled.bin", DATA)
     with site.unharmed():
@@ -113,7 +113,7 @@ def test_truncated_and_stalled(site: Site) -> None:
 
 @BOTH
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_deleted(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_deleted(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     with site.unharmed(), Download(site, "deleted.bin", headers) as download:
         download.path.unlink()
         assert download.rest() == (download.expected, True)
@@ -122,7 +122,7 @@ def test_deleted(site: Site, headers: list[tuple[str, str]]) -> None:
 
 @BOTH
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_replaced(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_replaced(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     with site.unharmed(), Download(site, "replaced.bin", headers) as download:
         other = site.root / "replacement.bin"
         other.write_bytes(b"other")
@@ -133,7 +133,7 @@ def test_replaced(site: Site, headers: list[tuple[str, str]]) -> None:
 
 @BOTH
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_grown(site: Site, headers: list[tuple[str, str]]) -> None:
+def test_grown(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     """No more than was promised is sent, and the connection goes on."""
     with site.unharmed(), Download(site, "grown.bin", headers) as download:
         with open(download.path, "ab") as file:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ..support.servers import ROOT
-from .support import Site, serve
+from ..support.site import Site
+from .support import serve
 
 
 @pytest.fixture(scope="session")

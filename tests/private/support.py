@@ -5,16 +5,14 @@ import ctypes
 import os
 import shutil
 import struct
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
 
-from ..support.client import Connection, Response
 from ..support.servers import Server
+from ..support.site import Browser, Site
 
 # How each kind is started: the server, its options, and the project's environment.
 KINDS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
@@ -51,86 +49,13 @@ def on(*kinds: str, slow: Sequence[str] = ()) -> pytest.MarkDecorator:
     )
 
 
-class Site:
-    """The project's data, and a server in front of them."""
-
-    def __init__(self, kind: str, server: Server, data: Path) -> None:
-        self.kind = kind
-        self.server = server
-        self.data = data
-
-    def put(self, name: str | bytes, data: bytes, *, age: float = 3600) -> str:
-        """Makes a file beneath the data, modified so many seconds ago; its name, escaped."""
-        path = os.path.join(os.fsencode(self.data), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
-        modified = time.time() - age
-        os.utime(path, (modified, modified))
-        return quote_from_bytes(os.fsencode(name))
-
-    def get(
-        self,
-        target: str | bytes,
-        *headers: tuple[str, str],
-        method: str = "GET",
-        body: bytes = b"",
-        **query: str | Sequence[str],
-    ) -> Response:
-        """One exchange on a connection of its own, with proof that it ends where it says."""
-        with Connection(self.server) as client:
-            headers = (*headers, ("Connection", "close"))
-            client.request(with_query(target, **query), headers, method=method, body=body)
-            response = client.response(method)
-            assert client.ended()
-        return response
-
-    def logged(self, text: str, wait: float = 60) -> str:
-        """Waits for the line of the server's log that holds this."""
-        deadline = time.monotonic() + wait
-        while True:
-            for line in self.server.log.splitlines():
-                if text in line:
-                    return line
-            assert time.monotonic() < deadline, f"{text!r} is not in the log"
-            time.sleep(0.02)
-
-    def browser(self, name: str = "") -> "Browser":
-        browser = Browser(self)
-        if name:
-            assert browser.get("/log-in/", method="POST", name=name).status == 204
-            assert "sessionid" in browser.cookies
-        return browser
-
-
-def with_query(target: str | bytes, **query: str | Sequence[str]) -> str | bytes:
-    if not query:
-        return target
-    assert isinstance(target, str)
-    return f"{target}?{urlencode(query, doseq=True)}"
-
-
-class Browser:
-    """Keeps its cookies."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.cookies: dict[str, str] = {}
-
-    def get(
-        self,
-        target: str,
-        *headers: tuple[str, str],
-        method: str = "GET",
-        **query: str | Sequence[str],
-    ) -> Response:
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        own = [("Cookie", cookies)] if cookies else []
-        response = self.site.get(target, *own, *headers, method=method, **query)
-        for cookie in response.all("set-cookie"):
-            name, _, value = cookie.partition(";")[0].partition("=")
-            self.cookies[name] = value
-        return response
+def browser_of(site: Site, name: str) -> Browser:
+    """A browser with the session of a user of the project, or of nobody."""
+    browser = Browser(site)
+    if name:
+        assert browser.get("/log-in/", method="POST", name=name).status == 204
+        assert "sessionid" in browser.cookies
+    return browser
 
 
 class Lookout:
@@ -175,4 +100,4 @@ def serve(kind: str, prepared: Path, data: Path) -> Iterator[Site]:
     with Server(
         name, "tests.private.project.asgi:application", env={**settings, **env}, **options
     ) as server:
-        yield Site(kind, server, data)
+        yield Site(server, data, kind=kind, url="/")

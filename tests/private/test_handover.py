@@ -11,7 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from ..support.client import Connection, Response
-from .support import BOTH, Lookout, Site, on, with_query
+from ..support.site import Browser, Site, with_query
+from .support import BOTH, Lookout, browser_of, on
 
 DATA = random.Random(6).randbytes(100_000)
 OWN_BODY = b"the application's own body"
@@ -34,11 +35,11 @@ def by_raw_accel(view: str) -> Way:
 
 
 def by_x_sendfile(view: str) -> Way:
-    return lambda site, name: (view, {"header": f"X-Sendfile: {site.data}/protected/{name}"})
+    return lambda site, name: (view, {"header": f"X-Sendfile: {site.root}/protected/{name}"})
 
 
 def by_x_sendfile_bytes(view: str) -> Way:
-    return lambda site, name: (view, {"bytes": f"X-Sendfile: {site.data}/protected/{name}"})
+    return lambda site, name: (view, {"bytes": f"X-Sendfile: {site.root}/protected/{name}"})
 
 
 def by_path(view: str, **query: str) -> Way:
@@ -198,7 +199,7 @@ def test_names_by_x_accel_redirect(site: Site) -> None:
             assert (name, response.status, response.body) == (name, 200, name.encode())
             assert "x-injected" not in response
     escaped = site.put(b"protected/" + NO_TEXT, NO_TEXT)
-    response = site.get("/async/answer/", header=accel(f"/{escaped}"))
+    response = site.get("/async/answer/", header=accel(escaped))
     assert response.body == NO_TEXT
 
 
@@ -259,7 +260,7 @@ def test_a_name_is_never_taken_for_another(site: Site) -> None:
     for name in ("a", "a ", " a", "ü", "Ã¼", "日", "=?utf-8?b?5pel?="):
         for way in BY_HAND.values():
             assert ask(site, way, f"alike/{name}").body == name.encode()
-    (site.data / "protected/alike/a ").unlink()
+    (site.root / "protected/alike/a ").unlink()
     for way in BY_HAND.values():
         assert ask(site, way, "alike/a ").status == 404
 
@@ -297,8 +298,8 @@ DROPPED = {
 @pytest.mark.parametrize("view", ["/sync/answer/", "/async/answer/"])
 @pytest.mark.parametrize("by", ["X-Accel-Redirect", "x-sendfile"])
 def test_headers_of_the_application(site: Site, view: str, by: str) -> None:
-    path = "/" + site.put("protected/headers.pdf", DATA)
-    target = path if by == "X-Accel-Redirect" else f"{site.data}{path}"
+    path = site.put("protected/headers.pdf", DATA)
+    target = path if by == "X-Accel-Redirect" else f"{site.root}{path}"
     headers = [f"{name}: {value}" for name, value in {by: target, **KEPT, **DROPPED}.items()]
     headers.append("Vary: Cookie, Accept-Language")
 
@@ -332,7 +333,7 @@ def test_headers_of_the_application(site: Site, view: str, by: str) -> None:
 
 @on("daphne")
 def test_a_hand_over_may_be_framed_by_the_site_itself(site: Site) -> None:
-    path = "/" + site.put("protected/framed.pdf", DATA)
+    path = site.put("protected/framed.pdf", DATA)
     for given, sent in (("DENY", "SAMEORIGIN"), ("deny ", "SAMEORIGIN"), ("SAMEORIGIN", None)):
         for fields in ((), (("Range", "bytes=0-0"),), (("If-None-Match", "*"),)):
             headers = [accel(path), f"X-Frame-Options: {given}"]
@@ -352,8 +353,8 @@ def test_an_application_without_a_cache_control_of_its_own(site: Site) -> None:
 @on("daphne")
 def test_types(site: Site) -> None:
     """Django's default makes no HTML of a file; a type that was chosen stays."""
-    path = "/" + site.put("protected/typed.pdf", b"%PDF-1.7")
-    page = "/" + site.put("protected/typed", b"<p>hello</p>")
+    path = site.put("protected/typed.pdf", b"%PDF-1.7")
+    page = site.put("protected/typed", b"<p>hello</p>")
 
     def type_of(target: str, **query: str) -> str:
         response = site.get("/sync/answer/", header=accel(target), **query)
@@ -388,7 +389,7 @@ def test_an_archive_is_not_decompressed(site: Site) -> None:
     response = ask(site, SENDFILE2["sendfile2-sync"], "code.tar.gz")
     assert "content-encoding" not in response  # which django-sendfile2 says of it
     assert response.body == DATA
-    target = f"X-Sendfile: {site.data}/protected/code.tar.gz"
+    target = f"X-Sendfile: {site.root}/protected/code.tar.gz"
     # As Wagtail leaves it there.
     response = site.get("/sync/answer/", header=[target, "Content-Encoding: None"])
     assert "content-encoding" not in response
@@ -409,7 +410,7 @@ def test_a_download_has_its_name(site: Site) -> None:
 
 @on(*BOTH)
 def test_the_status_is_that_of_the_file(site: Site) -> None:
-    header = accel("/" + site.put("protected/status.bin", DATA))
+    header = accel(site.put("protected/status.bin", DATA))
     for status in ("201", "202", "203", "206", "299"):
         response = site.get("/async/answer/", header=header, status=status)
         assert (response.status, response.body) == (200, DATA)
@@ -423,7 +424,7 @@ def test_any_other_status_is_passed_on_without_the_header(site: Site, status: in
     site.put("protected/refused.bin", DATA)
     for name, value in (
         ("X-Accel-Redirect", "/protected/refused.bin"),
-        ("X-Sendfile", f"{site.data}/protected/refused.bin"),
+        ("X-Sendfile", f"{site.root}/protected/refused.bin"),
     ):
         headers = [f"{name}: {value}", "X-Own: 1", "X-Accel-Expires: 1", "Cache-Control: max-age=9"]
         headers.append("X-Accel-Buffering: no")
@@ -453,11 +454,11 @@ def test_targets_that_are_not_to_be_served(site: Site) -> None:
     site.put("media/public.txt", SECRET)
     site.put("protected/.hidden", SECRET)
     site.put("protected/folder/a.txt", SECRET)
-    link = site.data / "protected/climbing"
+    link = site.root / "protected/climbing"
     if not link.is_symlink():
         link.symlink_to("../secret.txt")
-        (site.data / "protected/absolute").symlink_to(site.data / "secret.txt")
-    data = str(site.data)
+        (site.root / "protected/absolute").symlink_to(site.root / "secret.txt")
+    data = str(site.root)
     for header, value, status, reason in [
         ("X-Accel-Redirect", "/protected/not-there.txt", 404, REFUSED),
         ("X-Accel-Redirect", "/protected/../secret.txt", 404, REFUSED),
@@ -520,7 +521,7 @@ def test_runs_of_slashes_in_a_target_are_one(site: Site) -> None:
         "X-Accel-Redirect: //protected//folder///slashes.txt",
         "X-Accel-Redirect: /protected/%2ffolder/slashes.txt",
         "X-Accel-Redirect: /media//documents/slashes.txt",
-        f"X-Sendfile: /{site.data}//protected//folder/slashes.txt",
+        f"X-Sendfile: /{site.root}//protected//folder/slashes.txt",
     ):
         assert site.get("/sync/answer/", header=header).body == DATA, header
 
@@ -553,7 +554,7 @@ def test_encoded_words_climb_no_more_than_text(site: Site) -> None:
 @on(*BOTH)
 def test_an_unreadable_file(site: Site) -> None:
     site.put("protected/unreadable.bin", DATA)
-    (site.data / "protected/unreadable.bin").chmod(0)
+    (site.root / "protected/unreadable.bin").chmod(0)
     response = ask(site, BY_HAND["accel-sync"], "unreadable.bin")
     assert response.status == 403
     assert b"unreadable" not in response.body
@@ -563,8 +564,8 @@ def test_an_unreadable_file(site: Site) -> None:
 @on(*BOTH)
 def test_both_headers_and_either_case(site: Site) -> None:
     """nginx knows the one, Apache the other; an application that sends both means one file."""
-    accel_ = "x-accel-REDIRECT: /" + site.put("protected/both.bin", DATA)
-    path = f"X-SendFile: {site.data}/protected/both.bin"
+    accel_ = "x-accel-REDIRECT: " + site.put("protected/both.bin", DATA)
+    path = f"X-SendFile: {site.root}/protected/both.bin"
     assert site.get("/sync/answer/", header=[accel_, path]).body == DATA
     query = site.get("/sync/answer/", header=accel("/protected/both.bin?a=b/../c"))
     assert query.body == DATA  # nginx takes it off, too
@@ -574,7 +575,7 @@ def test_both_headers_and_either_case(site: Site) -> None:
 def test_an_internal_url_is_the_applications(site: Site) -> None:
     site.put("protected/direct.txt", SECRET)
     site.put("media/documents/direct.txt", SECRET)
-    with Lookout(site.data / "protected") as one, Lookout(site.data / "media/documents") as two:
+    with Lookout(site.root / "protected") as one, Lookout(site.root / "media/documents") as two:
         for target in ("/protected/direct.txt", "/media/documents/direct.txt", "/protected/"):
             for method in ("GET", "HEAD", "POST", "OPTIONS"):
                 response = site.get(target, method=method)
@@ -613,7 +614,7 @@ def test_a_large_file_arrives_whole_and_in_part(site: Site) -> None:
 
 @on(*BOTH)
 def test_a_client_that_stops_reading_costs_no_memory(site: Site) -> None:
-    with open(site.data / "protected/sparse.bin", "wb") as file:
+    with open(site.root / "protected/sparse.bin", "wb") as file:
         file.truncate(256 << 20)
     before = site.server.rss()
     target, query = BY_HAND["accel-sync"](site, "sparse.bin")
@@ -640,7 +641,7 @@ def closed(site: Site, name: str) -> None:
 
 @on(*BOTH)
 def test_a_client_that_leaves_before_the_file_is_handed_over(site: Site) -> None:
-    with open(site.data / "protected/left.bin", "wb") as file:
+    with open(site.root / "protected/left.bin", "wb") as file:
         file.truncate(64 << 20)
     target, query = BY_HAND["accel-async"](site, "left.bin")
     before = len(site.server.log)
@@ -669,7 +670,7 @@ def nest(site: Site) -> dict[str, str]:
     site.put("media/open.txt", b"open")
     site.put("media/open/open.txt", b"open")
     site.put("protected/a.txt", SECRET)
-    media, linked = site.data / "media", site.data / "linked"
+    media, linked = site.root / "media", site.root / "linked"
     for link, target in {
         media / "to-documents": "documents",
         media / "to-members": "members",
@@ -683,7 +684,7 @@ def nest(site: Site) -> dict[str, str]:
         linked / "media": media,
         linked / "documents": media / "documents",
         linked / "file": media / "documents" / "a.txt",
-        linked / "protected": site.data / "protected",
+        linked / "protected": site.root / "protected",
         linked / "signed": "../media/signed",
     }.items():
         if not link.is_symlink():
@@ -795,7 +796,7 @@ def test_a_hand_over_does_not_lead_from_the_public_folder_to_a_guarded_one(site:
         assert (target, response.status) == (target, 500)
         assert SECRET not in response.body
     assert site.get("/sync/answer/", header=accel("/media/documents/a.txt")).body == SECRET
-    path = f"X-Sendfile: {site.data}/media/documents/a.txt"
+    path = f"X-Sendfile: {site.root}/media/documents/a.txt"
     assert site.get("/sync/answer/", header=path).body == SECRET
 
 
@@ -803,7 +804,7 @@ def test_a_hand_over_does_not_lead_from_the_public_folder_to_a_guarded_one(site:
 def test_a_link_turned_while_it_is_asked_for(site: Site) -> None:
     """A public file's folder becomes a link to the guarded one and back, again and again."""
     nest(site)
-    turning = site.data / "media" / "turning"
+    turning = site.root / "media" / "turning"
     site.put("media/open/a.txt", b"open")
     seen = set()
     with Connection(site.server) as client:
@@ -821,18 +822,18 @@ def test_members_only(site_with_users: Site) -> None:
     """A stranger, a logged-out user and another get nothing; the owner gets parts."""
     site = site_with_users
     site.put("protected/alice/own.bin", DATA)
-    with Lookout(site.data / "protected/alice") as lookout:
-        stranger = site.browser()
+    with Lookout(site.root / "protected/alice") as lookout:
+        stranger = Browser(site)
         assert stranger.get("/own/", path="alice/own.bin").status == 401
-        bob = site.browser("bob")
+        bob = browser_of(site, "bob")
         assert bob.get("/own/", path="alice/own.bin").status == 403
-        left = site.browser("alice")
+        left = browser_of(site, "alice")
         kept = dict(left.cookies)
         left.get("/log-out/", method="POST")
         left.cookies = kept
         assert left.get("/own/", path="alice/own.bin").status == 401
         assert not lookout.opened
-        alice = site.browser("alice")
+        alice = browser_of(site, "alice")
         part = alice.get("/own/", ("Range", "bytes=0-9"), path="alice/own.bin")
         assert (part.status, part.body) == (206, DATA[:10])
         assert part["cache-control"] == "private, no-cache"

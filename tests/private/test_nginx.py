@@ -10,7 +10,7 @@ import pytest
 from ..support.client import Connection, Response
 from ..support.nginx import Nginx
 from ..support.servers import Server
-from .support import Site, with_query
+from ..support.site import Site, with_query
 
 DATA = random.Random(8).randbytes(5000)
 LATIN, BEYOND = "ü.pdf", "日本.pdf"
@@ -63,10 +63,10 @@ def both(start: Callable[[str], Site]) -> Iterator[Both]:
     site.put("protected/code.tar.gz", DATA)
     env = {
         "DJANGO_SETTINGS_MODULE": "tests.private.project.settings",
-        "PRIVATE_DATA": str(site.data),
+        "PRIVATE_DATA": str(site.root),
     }
     with Server("daphne", "tests.private.project.asgi:bare", env=env) as behind:
-        with Nginx(behind.port, site.data) as nginx:
+        with Nginx(behind.port, site.root) as nginx:
             yield Both(site, nginx)
 
 
@@ -306,7 +306,7 @@ def test_difference_in_paths(both: Both) -> None:
     """Nginx serves dotfiles, follows links, and redirects to folders."""
     both.ours.put("protected/.hidden", DATA)
     both.ours.put("outside.txt", DATA)
-    link = both.ours.data / "protected" / "to-outside.txt"
+    link = both.ours.root / "protected" / "to-outside.txt"
     link.unlink(missing_ok=True)
     link.symlink_to("../outside.txt")
     differ(both.hand_over("/protected/.hidden"), 404, 200)

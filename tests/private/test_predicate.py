@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from ..support.client import Response
-from .support import BOTH, Lookout, Site, on
+from ..support.site import Browser, Site
+from .support import BOTH, Lookout, browser_of, on
 
 DATA = bytes(range(256)) * 40
 SECRET = b"SECRET: not for just anybody"
@@ -35,13 +36,13 @@ def check_django(response: Response, title: bytes = b"") -> None:
 def test_members_only(site: Site) -> None:
     """Sync: ``request.user``, lazily from the session and the database."""
     site.put("asked/alice/own.bin", DATA)
-    with Lookout(site.data / "asked/alice") as lookout:
-        stranger, bob, alice = site.browser(), site.browser("bob"), site.browser("alice")
-        out = site.browser("alice")
+    with Lookout(site.root / "asked/alice") as lookout:
+        stranger, bob, alice = Browser(site), browser_of(site, "bob"), browser_of(site, "alice")
+        out = browser_of(site, "alice")
         kept = dict(out.cookies)
         out.get("/log-out/", method="POST")
         out.cookies = kept  # who keeps the cookie has no session any more
-        forged = site.browser()
+        forged = Browser(site)
         forged.cookies = {"sessionid": "x" * 32}
         for browser in (stranger, bob, out, forged):
             for fields in ([], [("Range", "bytes=0-9")], [("If-None-Match", "*")]):
@@ -79,11 +80,11 @@ def test_members_only(site: Site) -> None:
 def test_readers_only(site: Site) -> None:
     """Async: ``request.auser()``, and a query of its own."""
     site.put("asked/staff.bin", DATA)
-    with Lookout(site.data / "asked") as lookout:
+    with Lookout(site.root / "asked") as lookout:
         for name in ("", "alice", "sue"):
-            assert site.browser(name).get("/staff/staff.bin").status == 403
+            assert browser_of(site, name).get("/staff/staff.bin").status == 403
         assert not lookout.opened
-        response = site.browser("rita").get("/staff/staff.bin", ("Range", "bytes=0-9"))
+        response = browser_of(site, "rita").get("/staff/staff.bin", ("Range", "bytes=0-9"))
         assert (response.status, response.body) == (206, DATA[:10])
         check(response)
 
@@ -113,7 +114,7 @@ def test_what_it_is_given(site: Site) -> None:
         line = site.logged(f"told {[told, 'GET']!r}"[:-1])
         assert line.endswith("?q=1', 'b']")
     for name in ("alice", "rita"):  # never of a method that no file has
-        assert site.browser(name).get("/telling/a.txt", method="POST").status == 405
+        assert browser_of(site, name).get("/telling/a.txt", method="POST").status == 405
 
 
 @on(*BOTH)
@@ -123,8 +124,8 @@ def test_an_exception(site: Site) -> None:
         ("failing-later", "the async predicate fails for failing.txt"),
     ):
         site.put("asked/failing.txt", SECRET)
-        with Lookout(site.data / "asked") as lookout:
-            response = site.browser("alice").get(f"/{location}/failing.txt")
+        with Lookout(site.root / "asked") as lookout:
+            response = browser_of(site, "alice").get(f"/{location}/failing.txt")
             assert response.status == 500
             check_django(response, b"<title>Server Error (500)")
             assert not lookout.opened
@@ -136,8 +137,8 @@ def test_an_exception(site: Site) -> None:
 def test_neither_true_nor_false(site: Site, word: str) -> None:
     """Truth is not enough: what a query set or a user is worth is a matter of chance."""
     site.put("asked/vague.txt", SECRET)
-    with Lookout(site.data / "asked") as lookout:
-        response = site.browser("alice").get(f"/vague/vague.txt?word={word}")
+    with Lookout(site.root / "asked") as lookout:
+        response = browser_of(site, "alice").get(f"/vague/vague.txt?word={word}")
         assert response.status == 500
         assert SECRET not in response.body
         check_django(response)
@@ -153,9 +154,9 @@ def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
         ("redirecting", "", "bob"),
         ("redirecting-later", "", "sue"),
     ):
-        with Lookout(site.data / "asked/alice") as lookout:
+        with Lookout(site.root / "asked/alice") as lookout:
             target = f"/{location}/alice/%C3%BC%20own.bin?page=1&b=%26"
-            response = site.browser(stranger).get(target)
+            response = browser_of(site, stranger).get(target)
             assert response.status == 302
             check_django(response)
             url = urlsplit(response["location"])
@@ -165,13 +166,13 @@ def test_a_redirect_to_where_one_logs_in(site: Site) -> None:
             # As Django's own views have it: the path as the server gives it.
             assert unquote(back).endswith(unquote(target))
             # Logging in again would not help.
-            response = site.browser(refused).get(target)
+            response = browser_of(site, refused).get(target)
             assert response.status == 403
             check_django(response)
             assert not lookout.opened
-    assert site.browser("alice").get("/redirecting/alice/%C3%BC%20own.bin").body == DATA
-    assert site.browser("rita").get("/redirecting-later/alice/%C3%BC%20own.bin").body == DATA
-    assert site.browser().get("/members/alice/%C3%BC%20own.bin").status == 403
+    assert browser_of(site, "alice").get("/redirecting/alice/%C3%BC%20own.bin").body == DATA
+    assert browser_of(site, "rita").get("/redirecting-later/alice/%C3%BC%20own.bin").body == DATA
+    assert Browser(site).get("/members/alice/%C3%BC%20own.bin").status == 403
 
 
 @on(*BOTH)
@@ -179,10 +180,10 @@ def test_nothing_is_loaded_for_a_location_that_does_not_ask(site: Site) -> None:
     """Without its database a public file is served, and an asked one is not."""
     site.put("media/unasked.txt", b"public")
     site.put("asked/alice/asked.txt", SECRET)
-    alice = site.browser("alice")
+    alice = browser_of(site, "alice")
     assert alice.get("/members/alice/asked.txt").body == SECRET
-    database = site.data / "db.sqlite3"
-    database.rename(site.data / "away")
+    database = site.root / "db.sqlite3"
+    database.rename(site.root / "away")
     try:
         public = alice.get("/media/unasked.txt")
         assert (public.status, public.body) == (200, b"public")
@@ -192,14 +193,14 @@ def test_nothing_is_loaded_for_a_location_that_does_not_ask(site: Site) -> None:
         assert SECRET not in asked.body
     finally:
         database.unlink(missing_ok=True)
-        (site.data / "away").rename(database)
+        (site.root / "away").rename(database)
     assert alice.get("/members/alice/asked.txt").body == SECRET
 
 
 @on(*BOTH)
 def test_no_connection_to_the_database_is_left(site: Site) -> None:
     site.put("asked/alice/leaking.bin", DATA)
-    alice, stranger = site.browser("alice"), site.browser()
+    alice, stranger = browser_of(site, "alice"), Browser(site)
 
     def held() -> list[str]:
         return [path for path in site.server.descriptors() if "db.sqlite3" in path]
@@ -228,7 +229,7 @@ def test_no_connection_to_the_database_is_left(site: Site) -> None:
 def test_a_request_whose_content_type_django_cannot_read(site: Site) -> None:
     site.put("asked/alice/typed.bin", DATA)
     site.put("asked/object.bin", DATA)
-    alice = site.browser("alice")
+    alice = browser_of(site, "alice")
     for value in (
         "x" * 10_001,
         "text/plain; " + "a=b; " * 2000,

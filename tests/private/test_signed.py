@@ -12,7 +12,8 @@ from django.conf import settings
 from media_asgi.signing import sign_url
 
 from ..support.client import Response
-from .support import BOTH, Lookout, Site, on
+from ..support.site import Browser, Site
+from .support import BOTH, Lookout, browser_of, on
 
 DATA = bytes(range(256)) * 40
 # As the project has it: what is signed here is good there.
@@ -46,7 +47,7 @@ def max_age(response: Response) -> int:
 
 def refused(site: Site, *targets: str) -> None:
     """403 to each, and nothing is opened."""
-    with Lookout(site.data / "signed") as lookout:
+    with Lookout(site.root / "signed") as lookout:
         for target in targets:
             for fields in ([], [("Range", "bytes=0-9")], [("If-None-Match", "*")]):
                 response = site.get(target.encode(), *fields)
@@ -69,9 +70,9 @@ def test_a_file_field_and_a_template(site: Site) -> None:
     url = next(link for link in links if "B%C3%BCcher" in link)
     parts = urlsplit(url)
     assert parts.path.startswith("/signed/reports/")
-    os.utime(site.data / unquote(parts.path)[1:], (9**9, 9**9))  # old enough for If-Range
+    os.utime(site.root / unquote(parts.path)[1:], (9**9, 9**9))  # old enough for If-Range
     assert set(parse_qs(parts.query)) == {"media-expires", "media-signature"}
-    with Lookout(site.data / "signed/reports") as lookout:
+    with Lookout(site.root / "signed/reports") as lookout:
         whole = site.get(url)
         assert (whole.status, whole.body) == (200, DATA)
         assert lookout.opened
@@ -96,7 +97,7 @@ def test_a_file_field_and_a_template(site: Site) -> None:
     check(head)
     assert site.get(url, method="POST").status == 405
     # Without the link it is no one's, logged in or not.
-    for browser in (site.browser(), site.browser("alice")):
+    for browser in (Browser(site), browser_of(site, "alice")):
         assert browser.get(parts.path).status == 403
 
 
@@ -191,7 +192,7 @@ def altered(url: str) -> dict[str, str]:
 def test_an_altered_link(site: Site) -> None:
     for name in ("one.bin", "two.bin", "one.bin.bak", "folder/one.bin"):
         site.put(f"signed/{name}", DATA)
-    with Lookout(site.data / "signed") as lookout:
+    with Lookout(site.root / "signed") as lookout:
         for download in (None, "report.pdf"):
             url = sign_url("/signed/one.bin", download=download)
             assert site.get(url).body == DATA

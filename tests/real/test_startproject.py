@@ -4,15 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ..support.servers import ROOT, Server
-from ..test_site import Browser, Site
-
-Visit = Callable[[Site], Browser]
+from ..support.site import Browser, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("startproject")]
 
@@ -111,11 +109,11 @@ def site(request: pytest.FixtureRequest, project: Project) -> Iterator[Site]:
         cwd=project.folder,
         env={"PYTHONPATH": f"{ROOT}{os.pathsep}{project.folder}"},
     ) as server:
-        yield Site(server, project.folder, application)
+        yield Site(server, project.folder / "media")
 
 
-def test_an_upload_through_the_admin(site: Site, visit: Visit) -> None:
-    browser = visit(site)
+def test_an_upload_through_the_admin(site: Site) -> None:
+    browser = Browser(site)
     browser.log_in()
     data = os.urandom(3_000_000)  # large enough for Django's temporary files
     saved = browser.submit("/admin/papers/paper/add/", {}, (f"{site.server.name}.bin", data))
@@ -125,14 +123,14 @@ def test_an_upload_through_the_admin(site: Site, visit: Visit) -> None:
     assert change
     link = re.search(r'href="(/media/papers/[^"]+)"', browser.get(change[1]).body.decode())
     assert link
-    served = visit(site).get(link[1])  # a stranger
+    served = Browser(site).get(link[1])  # a stranger
     assert served.status == 200
     assert served.body == data
-    assert visit(site).get(link[1], ("Range", "bytes=-7")).body == data[-7:]
+    assert Browser(site).get(link[1], ("Range", "bytes=-7")).body == data[-7:]
     assert browser.get(link[1], ("If-None-Match", served["etag"])).status == 304
 
 
-def test_a_file_that_the_default_storage_saves(project: Project, site: Site, visit: Visit) -> None:
+def test_a_file_that_the_default_storage_saves(project: Project, site: Site) -> None:
     url = project.run(
         "manage.py", "shell", "--verbosity=0", "--command",
         "from django.core.files.base import ContentFile\n"
@@ -140,14 +138,14 @@ def test_a_file_that_the_default_storage_saves(project: Project, site: Site, vis
         "print(default_storage.url(default_storage.save('hello.txt', ContentFile('hello'))))",
     ).strip()  # fmt: skip
     assert url.startswith("/media/hello")
-    assert visit(site).get(url).body == b"hello"
+    assert Browser(site).get(url).body == b"hello"
 
 
-def test_the_pages_are_still_there(site: Site, visit: Visit) -> None:
-    assert b"The install worked successfully" in visit(site).get("/").body
-    assert visit(site).get("/media/nothing.txt").status == 404
-    assert visit(site).get("/media/../mysite/settings.py").status == 404
-    assert visit(site).get("/media/../db.sqlite3").status == 404
+def test_the_pages_are_still_there(site: Site) -> None:
+    assert b"The install worked successfully" in Browser(site).get("/").body
+    assert Browser(site).get("/media/nothing.txt").status == 404
+    assert Browser(site).get("/media/../mysite/settings.py").status == 404
+    assert Browser(site).get("/media/../db.sqlite3").status == 404
 
 
 def test_the_checks_are_content_with_what_the_readme_says(project: Project) -> None:

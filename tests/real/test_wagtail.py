@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +14,7 @@ from PIL import Image
 
 from ..support.client import Response
 from ..support.servers import ROOT, Server
-from ..test_site import Browser, Site
-
-Visit = Callable[[Site], Browser]
+from ..support.site import Browser, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wagtail")]
 
@@ -124,7 +122,7 @@ def serve(prepared: Prepared, application: str) -> Iterator[Site]:
         env={"PYTHONPATH": f"{ROOT}{os.pathsep}{prepared.folder}"},
         timeout=120,
     ) as server:
-        yield Site(server, prepared.folder, application)
+        yield Site(server, prepared.folder / "media")
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +153,8 @@ def add_document(browser: Browser, name: str, data: bytes, collection: str) -> s
     return str(links[0])
 
 
-def test_images_and_renditions(site: Site, visit: Visit) -> None:
-    browser = editor(visit(site))
+def test_images_and_renditions(site: Site) -> None:
+    browser = editor(Browser(site))
     picture = io.BytesIO()
     Image.effect_noise((600, 400), 60).save(picture, "jpeg")
     saved = browser.submit(
@@ -169,39 +167,39 @@ def test_images_and_renditions(site: Site, visit: Visit) -> None:
     listing = browser.get("/admin/images/").body.decode()
     rendition = re.search(r'src="(/media/images/noise[^"]+\.jpg)"', listing)
     assert rendition
-    made = visit(site).get(rendition[1])
+    made = Browser(site).get(rendition[1])
     assert (made.status, made["content-type"]) == (200, "image/jpeg")
     with Image.open(io.BytesIO(made.body)) as small:
         assert small.width < 600
-    original = visit(site).get("/media/original_images/noise.jpg")
+    original = Browser(site).get("/media/original_images/noise.jpg")
     assert original.body == picture.getvalue()
-    part = visit(site).get("/media/original_images/noise.jpg", ("Range", "bytes=0-99"))
+    part = Browser(site).get("/media/original_images/noise.jpg", ("Range", "bytes=0-99"))
     assert part.body == original.body[:100]
 
 
-def test_documents(site: Site, visit: Visit) -> None:
+def test_documents(site: Site) -> None:
     """Wagtail serves them by a view of its own, which has the last word here."""
-    link = add_document(editor(visit(site)), "public.pdf", b"%PDF-1.4 public" * 1000, "1")
-    served = visit(site).get(link)
+    link = add_document(editor(Browser(site)), "public.pdf", b"%PDF-1.4 public" * 1000, "1")
+    served = Browser(site).get(link)
     assert served.status == 200
     assert served.body == b"%PDF-1.4 public" * 1000
-    assert b"public" in visit(site).get("/media/documents/public.pdf").body
+    assert b"public" in Browser(site).get("/media/documents/public.pdf").body
 
 
 def is_login(response: Response) -> bool:
     return response.status == 302 and "/login/" in response["location"]
 
 
-def test_private_documents_without_a_guard(site: Site, visit: Visit, prepared: Prepared) -> None:
+def test_private_documents_without_a_guard(site: Site, prepared: Prepared) -> None:
     """What Wagtail's documentation warns of: whoever guesses the file's own URL needs no login."""
-    link = add_document(editor(visit(site)), "open.pdf", b"%PDF-1.4 open", prepared.private)
-    assert is_login(visit(site).get(link))
-    assert visit(site).get("/media/documents/open.pdf").body == b"%PDF-1.4 open"
+    link = add_document(editor(Browser(site)), "open.pdf", b"%PDF-1.4 open", prepared.private)
+    assert is_login(Browser(site).get(link))
+    assert Browser(site).get("/media/documents/open.pdf").body == b"%PDF-1.4 open"
 
 
-def test_private_documents(guarded: Site, visit: Visit, prepared: Prepared) -> None:
+def test_private_documents(guarded: Site, prepared: Prepared) -> None:
     """With the folder as an internal location the view alone decides, and media-asgi sends."""
-    browser, stranger = editor(visit(guarded)), visit(guarded)
+    browser, stranger = editor(Browser(guarded)), Browser(guarded)
     data = b"%PDF-1.4 secret" * 10000
     link = add_document(browser, "secret.pdf", data, prepared.private)
 
@@ -227,13 +225,13 @@ def test_private_documents(guarded: Site, visit: Visit, prepared: Prepared) -> N
     assert browser.get(link, ("If-None-Match", served["etag"])).status == 304
 
 
-def test_images_beside_guarded_documents(guarded: Site, visit: Visit) -> None:
+def test_images_beside_guarded_documents(guarded: Site) -> None:
     picture = io.BytesIO()
     Image.effect_noise((60, 40), 60).save(picture, "png")
-    saved = editor(visit(guarded)).submit(
+    saved = editor(Browser(guarded)).submit(
         "/admin/images/add/",
         {"title": "Small", "collection": "1", "tags": ""},
         ("small.png", picture.getvalue()),
     )
     assert saved.status == 302, saved.body
-    assert visit(guarded).get("/media/original_images/small.png").body == picture.getvalue()
+    assert Browser(guarded).get("/media/original_images/small.png").body == picture.getvalue()

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import random
 import threading
@@ -20,9 +19,9 @@ from playwright.sync_api import Error, Page, sync_playwright
 from media_asgi.access.x_accel import deliberate_type
 from media_asgi.http.media_types import runs_no_script
 
-from ..support.client import Connection
 from ..support.programs import program
 from ..support.servers import Server
+from ..support.site import Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -142,11 +141,12 @@ PASSIVE = {
 }
 
 
-class Site:
+class ShownSite(Site):
+    """With a page of Chromium that opens what it has."""
+
     def __init__(self, server: Server, page: Page, root: Path) -> None:
-        self.server = server
+        super().__init__(server, root)
         self.page = page
-        self.root = root
         self.origin = f"http://127.0.0.1:{server.port}"
 
     def open(self, path: str) -> None:
@@ -158,8 +158,7 @@ class Site:
         self.page.goto(f"{self.origin}/page?{quote(html)}")
 
     def told(self) -> list[str]:
-        with Connection(self.server) as client:
-            told: list[str] = json.loads(client.get("/told").body)
+        told: list[str] = self.ask("/told")
         return told
 
     def wait_for(self, *names: str) -> list[str]:
@@ -175,7 +174,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShownSite]:
     chromium = program("chromium")
     root = tmp_path_factory.mktemp("uploads")
     with contextlib.ExitStack() as stack:
@@ -186,7 +185,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             tmp_path_factory.mktemp("profile"), executable_path=chromium, args=ARGUMENTS
         )
         stack.callback(browser.close)
-        site = Site(server, browser.pages[0], root)
+        site = ShownSite(server, browser.pages[0], root)
         for ending, template in (ACTIVE | PASSIVE).items():
             name = f"file{ending}"
             text = template.format(script=SCRIPT.format(name="{name}"), name=name)
@@ -199,7 +198,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-def test_no_upload_runs_as_a_page(site: Site) -> None:
+def test_no_upload_runs_as_a_page(site: ShownSite) -> None:
     names = [f"file{ending}" for ending in ACTIVE | PASSIVE]
     for name in names:
         site.open(f"/media/{name}")
@@ -219,7 +218,7 @@ def test_no_upload_runs_as_a_page(site: Site) -> None:
     assert len(site.told()) == len(RUN)
 
 
-def test_nothing_passive_runs_without_the_sandbox_either(site: Site) -> None:
+def test_nothing_passive_runs_without_the_sandbox_either(site: ShownSite) -> None:
     before = site.told()
     for ending in PASSIVE:
         site.open(f"/trusted/file{ending}")
@@ -320,7 +319,7 @@ def _odd_types(tell: set[int]) -> Iterator[int]:
             server.shutdown()
 
 
-def test_no_type_that_chromium_runs_is_taken_for_harmless(site: Site) -> None:
+def test_no_type_that_chromium_runs_is_taken_for_harmless(site: ShownSite) -> None:
     """Chromium's reading of a Content-Type against ours, without a sandbox in between."""
     told: set[int] = set()
     with _odd_types(told) as port:
@@ -339,7 +338,7 @@ def test_no_type_that_chromium_runs_is_taken_for_harmless(site: Site) -> None:
     assert not harmless
 
 
-def test_a_page_in_the_sandbox_has_no_origin(site: Site) -> None:
+def test_a_page_in_the_sandbox_has_no_origin(site: ShownSite) -> None:
     cookies = []
     for path in ("/media/file.html", "/trusted/file.html"):
         site.open(path)
@@ -351,7 +350,7 @@ def test_a_page_in_the_sandbox_has_no_origin(site: Site) -> None:
     assert cookies == ["SecurityError", COOKIE]
 
 
-def test_a_form_in_an_upload_goes_nowhere(site: Site) -> None:
+def test_a_form_in_an_upload_goes_nowhere(site: ShownSite) -> None:
     form = '<form action="/tell"><input name="{}" value=1><button id=b>go</button></form>'
     (site.root / "form.html").write_text(form.format("form"))
     outcomes = []
@@ -363,7 +362,7 @@ def test_a_form_in_an_upload_goes_nowhere(site: Site) -> None:
     assert outcomes == [False, True]
 
 
-def test_a_picture_shows_with_its_own_styles(site: Site) -> None:
+def test_a_picture_shows_with_its_own_styles(site: ShownSite) -> None:
     site.page_with('<img id="i" src="/media/file.svg">')
     green = site.page.evaluate("""async () => {
         await i.decode();
@@ -374,13 +373,13 @@ def test_a_picture_shows_with_its_own_styles(site: Site) -> None:
     assert green == [20, 0, 128, 0, 255]
 
 
-def test_a_picture_shows_as_a_page_too(site: Site) -> None:
+def test_a_picture_shows_as_a_page_too(site: ShownSite) -> None:
     site.open("/media/file.svg")
     picture = Image.open(io.BytesIO(site.page.screenshot()))
     assert picture.convert("RGB").getpixel((10, 10)) == (0, 128, 0)
 
 
-def test_a_service_worker_is_not_registered_from_an_upload(site: Site) -> None:
+def test_a_service_worker_is_not_registered_from_an_upload(site: ShownSite) -> None:
     site.page_with("")
     register = """folder => navigator.serviceWorker.register(folder + 'worker.js').then(
         registration => registration.unregister().then(() => 'registered'),
@@ -390,7 +389,7 @@ def test_a_service_worker_is_not_registered_from_an_upload(site: Site) -> None:
     assert site.page.evaluate(register, "/trusted/") == "registered"
 
 
-def test_a_pdf_opens(site: Site) -> None:
+def test_a_pdf_opens(site: ShownSite) -> None:
     Image.new("RGB", (400, 400), (200, 0, 0)).save(site.root / "red.pdf")
     response = site.page.goto(f"{site.origin}/media/red.pdf")
     assert response
@@ -400,7 +399,7 @@ def test_a_pdf_opens(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["framed.pdf", "framed.png"])
-def test_a_preview_that_a_page_hands_over_shows_in_an_iframe(site: Site, name: str) -> None:
+def test_a_preview_that_a_page_hands_over_shows_in_an_iframe(site: ShownSite, name: str) -> None:
     """Django denies frames to each page of its own, and so to its answer with X-Accel-Redirect."""
     Image.new("RGB", (400, 400), (200, 0, 0)).save(site.root / name)
     site.page_with(f'<iframe width="600" height="600" src="/preview?{name}"></iframe>')
@@ -420,7 +419,7 @@ def _wait_for_red(page: Page) -> None:
         time.sleep(0.2)
 
 
-def test_a_video_seeks_by_ranges(site: Site) -> None:
+def test_a_video_seeks_by_ranges(site: ShownSite) -> None:
     _film(site.root / "film.mp4")
     # Chromium's ranges depend on the tag, which vouches for no file of this moment.
     os.utime(site.root / "film.mp4", (1_700_000_000, 1_700_000_000))

@@ -9,8 +9,8 @@ from django.conf import settings
 
 from media_asgi.signing import sign_url
 
-from ..support.client import Connection, Response
 from ..support.servers import Server
+from ..support.site import Site
 
 KINDS = {
     "daphne": ("daphne", "application", ""),
@@ -21,16 +21,6 @@ KINDS = {
     "uvicorn-wrapped-mounted": ("uvicorn", "wrapped", "/app"),
 }
 HEADER = "Daphne-Root-Path"
-
-
-class Site:
-    def __init__(self, kind: str, server: Server) -> None:
-        self.kind = kind
-        self.server = server
-
-    def get(self, target: str, *headers: tuple[str, str]) -> Response:
-        with Connection(self.server) as client:
-            return client.get(target, headers)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +39,7 @@ def site(request: pytest.FixtureRequest, uploads: Path) -> Iterator[Site]:
     with Server(
         name, f"tests.security.rooted:{application}", env=env, root_path=root_path
     ) as server:
-        yield Site(request.param, server)
+        yield Site(server, uploads, kind=request.param)
 
 
 @pytest.fixture(autouse=True)
