@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .support.client import Connection, Response
-from .support.servers import ROOT, Server, _serving, reserved_port
+from .support.servers import ROOT, Process, Server, reserved_port, serving_process
 
 SETTINGS = """
 INSTALLED_APPS = [{first}*INSTALLED_APPS, "media_asgi"]
@@ -66,22 +65,19 @@ class Runserver(Server):
         self.name = "runserver"
         self.unix = self.tls = None
         self.port = reserved_port()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the server
-        self._process = subprocess.Popen(
-            [sys.executable, "manage.py", "runserver", f"127.0.0.1:{self.port}", *options],
-            cwd=project.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        address = f"127.0.0.1:{self.port}"
+        Process.__init__(self)
+        self._start(
+            [sys.executable, "manage.py", "runserver", address, *options],
+            project.folder,
+            {"PYTHONPATH": str(ROOT)},
         )
         try:
             self.wait_for("/told/", "one")
         except BaseException:
             self.kill()
             raise
-        self.pid = _serving(self._process.pid)
+        self.pid = serving_process(self._process.pid)
 
     def get(self, path: str, *headers: tuple[str, str]) -> Response:
         with Connection(self) as client:

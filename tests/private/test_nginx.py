@@ -42,7 +42,7 @@ class Both(NamedTuple):
     ) -> tuple[Response, Response]:
         answers = []
         for server in (self.ours.server, self.nginx):
-            with Connection(server) as client:  # type: ignore[arg-type]
+            with Connection(server) as client:
                 client.request(with_query(target, **query), fields, method=method)
                 answers.append(client.response(method))
         return answers[0], answers[1]

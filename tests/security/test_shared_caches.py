@@ -30,7 +30,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 
 
 def get(cache: Nginx, target: str) -> Response:
-    with Connection(cache) as client:  # type: ignore[arg-type]
+    with Connection(cache) as client:
         return client.get(target)
 
 

@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import h2.config
 import h2.connection
@@ -66,10 +66,18 @@ class Response:
         return int(value)
 
 
+class Peer(Protocol):
+    """What a client connects to."""
+
+    def connect(
+        self, *, timeout: float | None = ..., rcvbuf: int | None = ...
+    ) -> socket.socket: ...
+
+
 class Connection:
     """One HTTP/1.1 connection. Nothing is read before it is asked for."""
 
-    def __init__(self, server: Server, *, rcvbuf: int | None = None, timeout: float = 60) -> None:
+    def __init__(self, server: Peer, *, rcvbuf: int | None = None, timeout: float = 60) -> None:
         self.socket = server.connect(rcvbuf=rcvbuf, timeout=timeout)
         self._buffer = bytearray()
 

@@ -3,19 +3,17 @@
 import contextlib
 import shutil
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
 
 from .programs import program
-from .servers import reserved_port
+from .servers import Process, reserved_port
 
 CONFIGURATION = """
 daemon off;
 master_process off;
-error_log {own}/error.log warn;
+error_log stderr warn;
 pid {own}/pid;
 events {{ worker_connections 64; }}
 http {{
@@ -63,7 +61,7 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(Process):
     """Looks like a `Server` to clients."""
 
     def __init__(self, behind: int, data: Path) -> None:
@@ -74,29 +72,20 @@ class Nginx:
         configuration.write_text(
             CONFIGURATION.format(own=self._own, port=self.port, behind=behind, data=data)
         )
-        self._process = subprocess.Popen(
-            [nginx, "-p", self._own, "-e", self._own / "error.log", "-c", configuration],
-            stdin=subprocess.DEVNULL,
-        )
+        super().__init__()
+        command = [nginx, "-p", self._own, "-e", "stderr", "-c", configuration]
+        self._start(command, self._own, {})
         deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(ConnectionError), self.connect():
                 return
-            assert self._process.poll() is None, self.log
+            assert self.alive(), self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
 
-    def connect(self, *, timeout: float = 60, rcvbuf: int | None = None) -> socket.socket:
+    def connect(self, *, timeout: float | None = 60, rcvbuf: int | None = None) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
-    @property
-    def log(self) -> str:
-        return (self._own / "error.log").read_text()
-
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        super().__exit__(*exception)
         shutil.rmtree(self._own)

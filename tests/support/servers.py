@@ -151,7 +151,54 @@ def media(*locations: Mapping[str, Any], **middleware: Any) -> dict[str, str]:
     }
 
 
-class Server:
+class Process:
+    """A process group with a log of its own, which ends with the `with` block at the latest."""
+
+    def __init__(self) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the process
+
+    def _start(self, command: Sequence[str | Path], cwd: Path, env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def log(self) -> str:
+        """All that the process has written so far."""
+        return os.pread(self._log.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def terminate(self, timeout: float = 60) -> int:
+        """Asks the process to end, as a supervisor does, and waits until it has."""
+        self._process.terminate()
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ and self.alive():
+            # What has run is written down at the end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.terminate(5)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+        self._log.close()
+
+
+class Server(Process):
     """One server process, from its first answer to the end of its whole process group.
 
     `name` is a key of COMMANDS, `options` are further arguments of that server's own command line,
@@ -172,29 +219,17 @@ class Server:
         options: Sequence[str] = (),
         timeout: float = 60,
     ) -> None:
+        super().__init__()
         self.name = name
         self.unix = unix
         self.tls = certificate() if tls else None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115, it lives as long as the server
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        env = {"PYTHONPATH": path, **(env or {})}
         for _ in range(3):
             self.port = reserved_port()
             arguments = COMMANDS[name](Bind(self.port, unix, self.tls, root_path))
-            self._process = subprocess.Popen(
-                [*_limits(nofile), sys.executable, "-m", name, *arguments, *options, application],
-                cwd=cwd,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(
-                        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-                    ),
-                    "PYTHONUNBUFFERED": "1",
-                    **(env or {}),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            command = [sys.executable, "-m", name, *arguments, *options, application]
+            self._start([*_limits(nofile), *command], cwd, env)
             try:
                 self._wait(time.monotonic() + timeout)
             except BaseException as error:
@@ -203,7 +238,7 @@ class Server:
                     continue
                 raise
             break
-        self.pid = _serving(self._process.pid)
+        self.pid = serving_process(self._process.pid)
 
     def _wait(self, deadline: float) -> None:
         while True:
@@ -256,11 +291,6 @@ class Server:
             else:
                 return
 
-    @property
-    def log(self) -> str:
-        """All that the server has written so far."""
-        return os.pread(self._log.fileno(), 1 << 24, 0).decode(errors="replace")
-
     def rss(self) -> int:
         """The resident memory of the process that serves, in bytes."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
@@ -282,30 +312,6 @@ class Server:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def terminate(self, timeout: float = 60) -> int:
-        """Asks the server to end, as a supervisor does, and waits until it has."""
-        self._process.terminate()
-        return self._process.wait(timeout)
-
-    def kill(self) -> None:
-        if "COVERAGE_PROCESS_CONFIG" in os.environ and self.alive():
-            # What has run is written down at the end.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.terminate(5)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill()
-        self._log.close()
-
 
 def _limits(nofile: int | None) -> list[str]:
     """What goes before the server's command line, to take rights and descriptors from it."""
@@ -315,7 +321,7 @@ def _limits(nofile: int | None) -> list[str]:
     return before
 
 
-def _serving(pid: int) -> int:
+def serving_process(pid: int) -> int:
     """The worker among the descendants of a server's first process, or that process itself."""
     while children := _children(pid):
         pid = children[-1]
