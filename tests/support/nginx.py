@@ -73,7 +73,7 @@ class Nginx(Process):
             CONFIGURATION.format(own=self._own, port=self.port, behind=behind, data=data)
         )
         super().__init__()
-        command = [nginx, "-p", self._own, "-e", "stderr", "-c", configuration]
+        command = [nginx, "-p", str(self._own), "-e", "stderr", "-c", str(configuration)]
         self._start(command, self._own, {})
         deadline = time.monotonic() + 60
         while True:

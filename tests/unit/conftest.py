@@ -1,9 +1,19 @@
+import errno
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import django
+import pytest
 from django.conf import settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
+
+from media_asgi import Location, MediaMiddleware
+from media_asgi.sources import local_file
+
+from .support import LARGE, Failing, Inner, age
 
 if not settings.configured:
     settings.configure(ROOT_URLCONF=())
@@ -19,3 +29,48 @@ hypothesis.register_profile(
     max_examples=EXAMPLES,
 )
 hypothesis.load_profile("unit")
+
+
+@pytest.fixture
+def inner() -> Inner:
+    return Inner()
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    root = tmp_path / "media"
+    (root / "folder").mkdir(parents=True)
+    (root / ".git").mkdir()
+    (tmp_path / "media-secret").mkdir()
+    for path, content in {
+        "media/a.txt": b"hello",
+        "media/folder/b.html": b"<script>",
+        "media/none.bin": b"",
+        "media/large.bin": LARGE,
+        "media/.hidden": b"hidden",
+        "media/.git/config": b"config",
+        "media-secret/x.txt": b"SECRET",
+    }.items():
+        (tmp_path / path).write_bytes(content)
+    age(root, 60)
+    return root
+
+
+@pytest.fixture
+def serve(media: Path, inner: Inner) -> Callable[..., MediaMiddleware]:
+    def make(chunk_size: int = 1024, threads: int = 2, **options: Any) -> MediaMiddleware:
+        location = Location(**({"url": "/media/", "root": media} | options))
+        return MediaMiddleware(inner, location, chunk_size=chunk_size, threads=threads)
+
+    return make
+
+
+@pytest.fixture(params=["cached", "would wait", "no RWF_NOWAIT"])
+def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether the page cache has what is read, as far as the package can tell."""
+    if request.param != "cached" and hasattr(os, "preadv"):
+        error = errno.EAGAIN if request.param == "would wait" else errno.EOPNOTSUPP
+        monkeypatch.setattr(local_file, "_refusing_nowait", set())
+        monkeypatch.setattr(os, "preadv", Failing(error))
+    name: str = request.param
+    return name

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from media_asgi import MediaMiddleware
 from media_asgi.sources import local, openat2
 
 # The ways to open a file: with openat2 where this kernel has it, from folder to folder, and by
@@ -165,3 +167,44 @@ def answer_of(messages: list[dict[str, Any]]) -> Answer:
 
 def ask(application: Any, path: str, *args: Any, **more: Any) -> Answer:
     return asyncio.run(asked(application, path, *args, **more))
+
+
+LARGE = bytes(range(256)) * 40
+"""Ten spans of 1 KiB and a bit."""
+
+
+class Inner:
+    """The application behind the middleware."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, Any, Any]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.calls.append((scope, receive, send))
+        if scope["type"] == "http":
+            start = {"type": "http.response.start", "status": 200, "headers": [(b"x-inner", b"1")]}
+            await send(start)
+            await send({"type": "http.response.body", "body": b"inner"})
+
+
+def age(root: Path, seconds: float) -> None:
+    """Make the files below this folder older than their time stamps need to count."""
+    moment = time.time_ns() - int(seconds * 1e9)
+    for path in root.rglob("*"):
+        os.utime(path, ns=(moment, moment))
+
+
+Serve = Callable[..., MediaMiddleware]
+
+
+def left_open(media: Path) -> list[str]:
+    """What stays open, once the workers have ended."""
+    for _ in range(3000):
+        if not opened_files(media):
+            break
+        time.sleep(0.01)
+    return opened_files(media)
+
+
+def fail(path: str) -> Any:
+    raise ValueError("a mistake of the project's")
