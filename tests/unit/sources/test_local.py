@@ -1,9 +1,7 @@
 import asyncio
 import contextlib
-import ctypes
 import errno
 import gc
-import mmap
 import os
 import socket
 import stat
@@ -11,93 +9,24 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from media_asgi.sources import guard, local, local_file
+from media_asgi.sources import local
 from media_asgi.sources.base import (
-    WHOLE,
-    FileForbiddenError,
     FileMissingError,
-    FileReadError,
-    SourceBusyError,
-    SourceError,
-    TruncatedFileError,
 )
-from media_asgi.sources.descriptor import Descriptor
 from media_asgi.sources.guard import ExcludedFolder, Place
 from media_asgi.sources.local import LocalSource
-from media_asgi.sources.local_file import LocalFile
-from media_asgi.sources.openat2 import KERNEL, Kernel
-from media_asgi.sources.workers import Workers, in_worker
+from media_asgi.sources.openat2 import KERNEL
+from media_asgi.sources.workers import Workers
 
 from ...support.programs import program
-from ..support import RESOLVERS, Clock, Failing, Gate, idle, opened, opened_files, resolve_by
-
-THREADS = 2
-SECRET = b"SECRET"
-
-
-@pytest.fixture
-def executor() -> Iterator[Workers]:
-    with Workers(THREADS) as executor:
-        yield executor
-
-
-@pytest.fixture(params=RESOLVERS)
-def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    name: str = request.param
-    resolve_by(name, monkeypatch)
-    return name
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(local, "time", clock)
-    monkeypatch.setattr(guard, "time", clock)
-    return clock
-
-
-async def open_file(root: LocalSource, name: bytes) -> LocalFile:
-    async with asyncio.timeout(60):
-        return root.open_nowait(name, WHOLE) or await root.open(name, WHOLE)
-
-
-async def read_file(root: LocalSource, name: bytes) -> bytes:
-    file = await open_file(root, name)
-    try:
-        return await file._read(0, 10_000)
-    finally:
-        file.close()
-
-
-Outcome = bytes | int | type[FileMissingError]
-
-
-async def outcome(root: LocalSource, name: bytes) -> Outcome:
-    try:
-        return await read_file(root, name)
-    except SourceError as error:
-        cause = error.__cause__
-        if not isinstance(cause, OSError):
-            return FileMissingError
-        return cause.errno or 0 if type(error) is _kind(cause.errno or 0) else -1
-
-
-def _kind(error: int) -> type[SourceError]:
-    if error in (errno.EACCES, errno.EPERM):
-        return FileForbiddenError
-    if error in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        return SourceBusyError
-    return FileReadError if error in (errno.EIO, errno.ESTALE) else FileMissingError
-
-
-# --- What a name opens --------------------------------------------------------------------------
+from ..support import RESOLVERS, Clock, Failing, idle, opened, opened_files, resolve_by
+from .support import SECRET, THREADS, Outcome, becomes, outcome, read_file
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +87,7 @@ ODD_NAMES = [
     b"x" * 255,
 ]
 
+
 LINKS = {
     "link": "a.txt",
     "folder/up": "../a.txt",
@@ -203,6 +133,7 @@ LINKS = {
     "proc": "/proc/self/environ",
 }
 
+
 NAMES: list[tuple[bytes, Outcome]] = [
     (b"a.txt", b"a"),
     (b"folder/b.txt", b"b"),
@@ -225,6 +156,7 @@ NAMES: list[tuple[bytes, Outcome]] = [
     (b"socket", errno.ENXIO),
     (b"device", FileMissingError),
 ]
+
 
 THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
     # Relative ones that stay below the root.
@@ -284,6 +216,7 @@ THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
     (b"null", errno.EXDEV),
     (b"proc", errno.EXDEV),
 ]
+
 
 FOLLOWED = {
     b"absolute-secret": SECRET,
@@ -464,20 +397,6 @@ def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers
         subprocess.run(["umount", "-l", tmp_path / "mount"], check=True)
 
 
-# --- What is renamed meanwhile ------------------------------------------------------------------
-
-
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
-    root = tmp_path / "media"
-    (root / "folder").mkdir(parents=True)
-    (root / "a.txt").write_text("a")
-    (root / "folder" / "b.txt").write_text("b")
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "b.txt").write_bytes(SECRET)
-    return root
-
-
 @pytest.mark.parametrize("swapped", ["folder", "folder/b.txt"])
 def test_a_swap_while_walking(
     swapped: str, media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
@@ -573,9 +492,6 @@ def test_eagain_is_not_asked_for_ever(
     assert 1 < raced.calls < 100
     assert sum(clock.slept) < 2
     assert opened_files(media) == []
-
-
-# --- The root -----------------------------------------------------------------------------------
 
 
 def test_a_root_that_comes_later(tmp_path: Path, resolver: str, executor: Workers) -> None:
@@ -750,9 +666,6 @@ def test_a_miss_leaves_nothing_open(
         gc.enable()
 
 
-# --- Another location's files -------------------------------------------------------------------
-
-
 @pytest.fixture
 def guarded(media: Path) -> Path:
     (media / "private").mkdir()
@@ -821,660 +734,3 @@ def test_a_guarded_folder_that_is_a_link(
             assert await outcome(root, b"private2/x.txt") is FileMissingError
 
     asyncio.run(main())
-
-
-# --- The event loop's thread --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def _droppable(tmp_path_factory: pytest.TempPathFactory) -> None:
-    if not hasattr(os, "posix_fadvise"):
-        pytest.skip("no way to ask for it")
-    path = tmp_path_factory.mktemp("probe") / "probe"
-    path.write_bytes(bytes(10_000))
-    drop(path)
-    with open(path, "rb") as file:
-        if resident(file.fileno()):
-            pytest.skip("this file system is in memory")
-
-
-@pytest.fixture
-def cold(_droppable: None, tmp_path: Path) -> Path:
-    """A file that the page cache doesn't hold."""
-    path = tmp_path / "cold"
-    path.write_bytes(os.urandom(1024 * 1024))
-    drop(path)
-    return path
-
-
-def drop(path: Path) -> None:
-    """Take a file out of the page cache.
-
-    Whether that worked must not be asked by reading: the kernel would begin to read ahead.
-    """
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        for _ in range(3000):  # on a busy machine a page may be in use for a moment
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            if not resident(file.fileno()):
-                return
-            time.sleep(0.01)
-
-
-def resident(fd: int) -> bool:
-    """mincore(2): is anything of the file in the page cache?"""
-    size = os.fstat(fd).st_size
-    with mmap.mmap(fd, size, mmap.MAP_PRIVATE) as mapping:
-        pages = ctypes.create_string_buffer(size // mmap.PAGESIZE + 1)
-        first = ctypes.c_char.from_buffer(mapping)
-        ctypes.CDLL(None).mincore(ctypes.byref(first), ctypes.c_size_t(size), pages)
-        del first
-        return any(page & 1 for page in pages.raw)
-
-
-@pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The calls that may wait for the disk, and were made on the test's own thread."""
-    waited: list[str] = []
-
-    def watch(owner: Any, name: str, waits: Callable[..., bool]) -> None:
-        call = getattr(owner, name)
-
-        def watching(*args: Any, **kwargs: Any) -> Any:
-            if threading.current_thread() is threading.main_thread() and waits(*args):
-                waited.append(f"{name}{args}")
-            return call(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, watching)
-
-    for name in ("open", "stat", "lstat", "readlink", "read", "pread", "listdir", "scandir"):
-        watch(os, name, lambda *args: True)
-    watch(os, "preadv", lambda *args: len(args) < 4 or not args[3] & os.RWF_NOWAIT)
-    watch(KERNEL, "open", lambda folder, name, flags, resolve: not resolve & 0x20)
-    return waited
-
-
-def test_the_loop_does_not_wait_for_the_disk(
-    cold: Path, resolver: str, executor: Workers, watched: list[str], clock: Clock
-) -> None:
-    content = cold.read_bytes()
-
-    async def main() -> None:
-        root = LocalSource(str(cold.parent), executor)
-        for _ in range(3):
-            file = await open_file(root, b"cold")
-            assert watched == []
-            drop(cold)
-            assert not file.is_cached(0, 1000)
-            # The kernel begins to read, and a fast disk may be done at once.
-            assert file.read_nowait(0, 1000) in (None, content[:1000])
-            assert await file._read(0, 1000) == content[:1000]
-            assert file.read_nowait(0, 1000) == content[:1000]
-            file.close()
-            assert not isinstance(await outcome(root, b"nope"), bytes)
-            assert watched == []
-            clock.moment += 1
-
-    asyncio.run(main())
-
-
-@pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
-def test_what_is_cached_is_opened_and_read_on_the_loop(
-    media: Path, executor: Workers, clock: Clock
-) -> None:
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        assert root.open_nowait(b"a.txt", WHOLE) is None  # nothing is known of the root yet
-        assert await outcome(root, b"nope") == errno.ENOENT
-        (await root.open(b"a.txt", WHOLE)).close()
-        (await root.open(b"folder/b.txt", WHOLE)).close()
-        for _ in range(3):
-            for name, content in ((b"a.txt", b"a"), (b"folder/b.txt", b"b")):
-                file = root.open_nowait(name, WHOLE)
-                assert file is not None
-                assert file.read_nowait(0, 10) == content
-                file.close()
-            with pytest.raises(FileMissingError):
-                root.open_nowait(b"nope", WHOLE)
-            with pytest.raises(FileMissingError):
-                root.open_nowait(b"folder", WHOLE)
-            clock.moment += 1  # the root is looked at anew, on the loop too
-
-    with open(media / "a.txt", "rb") as file:
-        if not KERNEL.is_local(file.fileno()):
-            pytest.skip("this file system may ask a server")
-    asyncio.run(main())
-
-
-@pytest.mark.skipif("openat2" not in RESOLVERS, reason="no openat2")
-@pytest.mark.parametrize(
-    ("error", "worker"), [(errno.EAGAIN, True), (errno.EXDEV, True), (errno.EMFILE, False)]
-)
-def test_open_now_that_fails(
-    error: int,
-    worker: bool,
-    media: Path,
-    executor: Workers,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        (await root.open(b"a.txt", WHOLE)).close()
-        monkeypatch.setattr(KERNEL, "is_local", lambda fd: True)
-        (await root.open(b"a.txt", WHOLE)).close()
-        monkeypatch.setattr(KERNEL, "open_cached", Failing(error))
-        if worker:
-            assert root.open_nowait(b"a.txt", WHOLE) is None
-            assert await outcome(root, b"a.txt") == b"a"
-        else:
-            assert await outcome(root, b"a.txt") == error
-
-    monkeypatch.setattr(KERNEL, "cached", True)
-    asyncio.run(main())
-
-
-def test_a_file_system_with_a_server_behind_it(
-    media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
-
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        for _ in range(2):
-            assert await outcome(root, b"a.txt") == b"a"
-            assert root.open_nowait(b"a.txt", WHOLE) is None
-
-    asyncio.run(main())
-
-
-# --- Reading ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def file(media: Path, executor: Workers) -> Iterator[LocalFile]:
-    (media / "digits").write_bytes(b"0123456789")
-    file = asyncio.run(LocalSource(str(media), executor).open(b"digits", WHOLE))
-    yield file
-    with contextlib.suppress(OSError):
-        file.close()
-
-
-def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    if file.read_nowait(0, 1) is None:
-        pytest.skip("this file system has no RWF_NOWAIT")
-    first = file.read_nowait(0, 4)
-    assert first == b"0123"
-    assert file.read_nowait(4, 3) == b"456"
-    assert file.read_nowait(8, 100) == b"89"
-    assert file.read_nowait(8, 100_000) == b"89"
-    assert file.read_nowait(10, 5) == b""
-    assert file.read_nowait(1000, 5) == b""
-    assert first == b"0123"  # what was read stays what it was
-
-
-def test_spans_of_every_size(media: Path, executor: Workers) -> None:
-    content = os.urandom(600_000)
-    (media / "large").write_bytes(content)
-    file = asyncio.run(LocalSource(str(media), executor).open(b"large", WHOLE))
-    try:
-        got = {}
-        for count in (1, 4096, 16 * 1024, 16 * 1024 + 1, 100_000, 256 * 1024, 500_000, 5):
-            got[count] = file.read_nowait(7, count)
-        for count, data in got.items():
-            if data is None:
-                pytest.skip("this file system has no RWF_NOWAIT")
-            assert data == content[7 : 7 + len(data)]
-            assert 0 < len(data) <= count
-    finally:
-        file.close()
-
-
-def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        assert await file._read(2, 3) == b"234"
-        assert await file._read(8, 100) == b"89"
-        assert await file._read(10, 1) == b""
-
-    async def many() -> None:
-        assert await asyncio.gather(*[file._read(n, 1) for n in range(10)]) == [
-            b"%d" % n for n in range(10)
-        ]
-
-    asyncio.run(main())
-    asyncio.run(many())
-    # Where there is no positional read, one reads after the other.
-    monkeypatch.delattr(os, "pread")
-    asyncio.run(main())
-
-
-def test_the_kernel_is_told_what_comes_next(
-    file: LocalFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    advice = []
-    if not hasattr(os, "posix_fadvise"):
-        pytest.skip("no posix_fadvise")
-    monkeypatch.setattr(os, "posix_fadvise", lambda *args: advice.append(args))
-    assert asyncio.run(_read(file, 2, 3)) == b"234"
-    assert advice == [(file.fd, 5, 1024 * 1024, os.POSIX_FADV_WILLNEED)]
-    # It is advice only.
-    monkeypatch.setattr(os, "posix_fadvise", Failing(errno.EINVAL))
-    assert asyncio.run(_read(file, 2, 3)) == b"234"
-
-
-async def _read(file: LocalFile, *args: int) -> bytes:
-    return await file._read(*args)
-
-
-async def _stream(file: LocalFile, start: int, stop: int, size: int = 2) -> list[bytes]:
-    async with contextlib.aclosing(file.stream(start, stop, lambda: size)) as chunks:
-        return [chunk async for chunk in chunks]
-
-
-@pytest.mark.parametrize("is_cached", [True, False])
-def test_a_file_is_streamed_in_chunks(
-    is_cached: bool, file: LocalFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not is_cached:
-        monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
-    assert asyncio.run(_stream(file, 1, 8, 3)) == [b"123", b"456", b"7"]
-    assert asyncio.run(_stream(file, 4, 4)) == []
-    with pytest.raises(TruncatedFileError, match="the file ends at byte 10"):
-        asyncio.run(_stream(file, 8, 12))
-
-
-@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM])
-def test_where_there_is_no_rwf_nowait(
-    error: int, file: LocalFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_file, "_refusing_nowait", set())
-    preadv = Failing(error)
-    monkeypatch.setattr(os, "preadv", preadv)
-    for _ in range(3):
-        assert file.read_nowait(0, 5) is None
-    assert preadv.calls == 1  # asked once, and then no more
-    assert asyncio.run(_read(file, 0, 5)) == b"01234"
-
-
-def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_file, "_refusing_nowait", set())
-    preadv = Failing(errno.EAGAIN)
-    monkeypatch.setattr(os, "preadv", preadv)
-    for _ in range(3):
-        assert file.read_nowait(0, 5) is None
-    assert preadv.calls == 3  # the next time it may be there
-
-
-def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
-    with pytest.raises(FileReadError, match="Input/output error at byte 3"):
-        file.read_nowait(3, 5)
-    monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
-    monkeypatch.setattr(os, "pread", Failing(errno.EIO))
-    with pytest.raises(FileReadError, match="Input/output error at byte 3"):
-        asyncio.run(_stream(file, 3, 5))
-
-
-def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_file, "_RWF_NOWAIT", 0)
-    monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
-    assert file.read_nowait(0, 5) is None
-
-
-def test_is_cached(cold: Path, executor: Workers) -> None:
-    file = asyncio.run(LocalSource(str(cold.parent), executor).open(b"cold", WHOLE))
-    try:
-        size = file.info.size
-        assert not file.is_cached(0, size)
-        os.pread(file.fd, size, 0)
-        if KERNEL.cached_pages(file.fd, 0, 1) is None:
-            pytest.skip("no cachestat")
-        assert file.is_cached(0, size)
-        assert file.is_cached(size - 1, 1)
-        assert not file.is_cached(size - 1, 2)  # there is no such byte
-        drop(cold)
-        assert not file.is_cached(0, size)
-    finally:
-        file.close()
-
-
-def test_without_cachestat_nothing_is_cached(
-    file: LocalFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(error: int) -> Callable[..., int]:
-        def call(*args: Any) -> int:
-            ctypes.set_errno(error)
-            calls.append(error)
-            return -1
-
-        return call
-
-    calls: list[int] = []
-    monkeypatch.setattr(KERNEL, "cachestat", True)
-    # Of this file only: another may be ours.
-    monkeypatch.setattr(KERNEL, "_cachestat", refuse(errno.EPERM), raising=False)
-    assert not file.is_cached(0, 10)
-    assert not file.is_cached(0, 10)
-    assert calls == [errno.EPERM] * 2
-    # No such call.
-    monkeypatch.setattr(KERNEL, "_cachestat", refuse(errno.ENOSYS))
-    assert not file.is_cached(0, 10)
-    assert not file.is_cached(0, 10)
-    assert calls == [errno.EPERM] * 2 + [errno.ENOSYS]
-
-
-# --- A descriptor's life ------------------------------------------------------------------------
-
-
-def is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
-def closes(fd: int) -> bool:
-    """A thread that has no more to do may still have its last callback to call."""
-    return becomes(lambda: not is_open(fd))
-
-
-def becomes(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return condition()
-
-
-@pytest.fixture
-def descriptor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Descriptor]:
-    """One that must be closed exactly once."""
-    fd = os.open(os.devnull, os.O_RDONLY)
-    close = os.close
-    closed = []
-
-    def closing(number: int) -> None:
-        if number == fd:
-            closed.append(number)
-            if len(closed) > 1:
-                return
-        close(number)
-
-    monkeypatch.setattr(os, "close", closing)
-    yield Descriptor(fd)
-    assert closed == [fd]
-
-
-def test_a_descriptor_that_nobody_uses(descriptor: Descriptor) -> None:
-    assert is_open(descriptor.fd)
-    descriptor.close()
-    assert closes(descriptor.fd)
-
-
-def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: Workers) -> None:
-    gate = Gate(os.fstat)
-
-    async def main() -> None:
-        call = in_worker(executor, (descriptor,), gate, descriptor.fd)
-        assert await asyncio.to_thread(gate.reached.wait, 60)
-        descriptor.close()
-        assert is_open(descriptor.fd)
-        gate.open.set()
-        assert (await call).st_rdev == os.stat(os.devnull).st_rdev
-
-    asyncio.run(main())
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
-    assert gate.threads[0].startswith("media-asgi")
-
-
-def test_a_call_that_nobody_waits_for_any_more(descriptor: Descriptor, executor: Workers) -> None:
-    gate = Gate(os.fstat)
-
-    async def wait() -> None:
-        try:
-            await in_worker(executor, (descriptor,), gate, descriptor.fd)
-        finally:
-            descriptor.close()
-
-    async def main() -> None:
-        waiting = asyncio.create_task(wait())
-        assert await asyncio.to_thread(gate.reached.wait, 60)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert is_open(descriptor.fd)
-
-    asyncio.run(main())
-    assert is_open(descriptor.fd)  # even now that the loop is closed
-    gate.open.set()
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
-
-
-def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor: Workers) -> None:
-    seen = []
-
-    async def main() -> None:
-        call = in_worker(executor, (descriptor,), lambda: seen.append(is_open(descriptor.fd)))
-        call.cancel()
-        descriptor.close()
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    asyncio.run(main())
-    idle(executor, THREADS)
-    assert seen in ([], [True])  # if it is made at all, then on an open one
-    assert closes(descriptor.fd)
-
-
-@pytest.mark.parametrize("turns", range(5))
-def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
-    turns: int, media: Path, executor: Workers
-) -> None:
-    async def main() -> int:
-        file = await LocalSource(str(media), executor).open(b"a.txt", WHOLE)
-        reading = asyncio.create_task(_read(file, 0, 10))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        reading.cancel()
-        file.close()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
-        return os.open(os.devnull, os.O_RDONLY)  # likely to get the number
-
-    other = asyncio.run(main())
-    idle(executor, THREADS)
-    assert is_open(other)
-    os.close(other)
-    assert opened_files(media) == []
-
-
-def test_a_call_that_fails(descriptor: Descriptor, executor: Workers) -> None:
-    async def main() -> None:
-        with pytest.raises(OSError, match="Input/output"):
-            await in_worker(executor, (descriptor,), Failing(errno.EIO))
-        assert is_open(descriptor.fd)
-        descriptor.close()
-
-    asyncio.run(main())
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
-
-
-def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
-    executor = Workers(1)
-    executor.shutdown()
-
-    async def main() -> None:
-        with pytest.raises(RuntimeError):
-            await in_worker(executor, (descriptor,), os.fstat, descriptor.fd)
-        assert is_open(descriptor.fd)
-        descriptor.close()
-
-    asyncio.run(main())
-    assert closes(descriptor.fd)
-
-
-def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
-    executor = Workers(1)
-    gate = Gate(int)
-    seen = []
-
-    async def main() -> None:
-        executor.submit(gate)
-        call = in_worker(executor, (descriptor,), seen.append, True)
-        await asyncio.sleep(0.01)
-        descriptor.close()
-        assert is_open(descriptor.fd)
-        executor.shutdown(wait=False, cancel_futures=True)
-        with pytest.raises(asyncio.CancelledError):
-            await call
-
-    try:
-        asyncio.run(main())
-    finally:
-        gate.open.set()
-        executor.shutdown()
-    assert seen == []
-    assert closes(descriptor.fd)
-
-
-def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
-    async def main() -> None:
-        calls = [in_worker(executor, (descriptor,), os.fstat, descriptor.fd) for _ in range(200)]
-        descriptor.close()
-        assert len({(await call).st_ino for call in calls}) == 1
-
-    asyncio.run(main())
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
-
-
-@pytest.mark.parametrize("used", [False, True])
-def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> None:
-    file = asyncio.run(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
-    if used:
-        asyncio.run(_read(file, 0, 1))
-        idle(executor, THREADS)
-    assert opened_files(media) == ["a.txt"]
-    file.close()
-    assert opened_files(media) == []
-
-
-@pytest.mark.parametrize("name", [b"a.txt", b"nope"])
-def test_an_open_that_nobody_waits_for_any_more(
-    name: bytes,
-    media: Path,
-    resolver: str,
-    executor: Workers,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    root = LocalSource(str(media), executor)
-    gate = Gate(root._open)
-    monkeypatch.setattr(root, "_open", gate)
-
-    async def main() -> None:
-        opening = asyncio.create_task(root.open(name, WHOLE))
-        assert await asyncio.to_thread(gate.reached.wait, 60)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-
-    asyncio.run(main())
-    gate.open.set()
-    idle(executor, THREADS)
-    assert opened_files(media) == []
-
-
-@pytest.mark.parametrize("turns", range(4))
-def test_an_open_given_up_once_it_has_ended(
-    turns: int, media: Path, resolver: str, executor: Workers
-) -> None:
-    # It has, in its thread; and the loop may or may not have heard of it.
-    async def main() -> None:
-        opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
-        await asyncio.sleep(0)
-        idle(executor, THREADS)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        opening.cancel()
-        try:
-            file = await opening
-        except asyncio.CancelledError:
-            pass
-        else:
-            file.close()
-
-    asyncio.run(main())
-    idle(executor, THREADS)
-    assert opened_files(media) == []
-
-
-# --- The kernel ---------------------------------------------------------------------------------
-
-
-def linux(*version: int) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    numbers = os.uname().release.split("-")[0].split(".")
-    return tuple(int(number) for number in numbers[:2]) >= version
-
-
-@pytest.mark.skipif(not linux(5, 12), reason="before Linux 5.12")
-def test_this_kernel() -> None:
-    kernel = Kernel()
-    assert kernel.openat2
-    assert kernel.cached
-
-
-def test_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    kernel = Kernel()
-    assert not kernel.openat2
-    assert not kernel.cached
-    assert not kernel.cachestat
-
-
-@pytest.mark.skipif(not linux(2), reason="no Linux")
-@pytest.mark.parametrize(
-    ("error", "of_cached_alone", "openat2", "cached"),
-    [
-        pytest.param(errno.ENOSYS, False, False, False, id="before-5.6"),
-        pytest.param(errno.EPERM, False, False, False, id="seccomp"),
-        pytest.param(errno.EACCES, False, False, False, id="another-seccomp"),
-        pytest.param(errno.EINVAL, True, True, False, id="before-5.12"),
-        pytest.param(errno.EAGAIN, True, True, True, id="not-cached-now"),
-    ],
-)
-def test_older_kernels(
-    error: int,
-    of_cached_alone: bool,
-    openat2: bool,
-    cached: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def syscall(library: Any, *types: Any) -> Callable[..., int]:
-        def call(number: int, folder: int, name: bytes, how: Any, size: int) -> int:
-            if number != 437 or (of_cached_alone and not how.contents.resolve & 0x20):
-                return os.open(os.devnull, os.O_RDONLY)
-            ctypes.set_errno(error)
-            return -1
-
-        return call
-
-    monkeypatch.setattr("media_asgi.sources.openat2._syscall", syscall)
-    kernel = Kernel()
-    assert (kernel.openat2, kernel.cached) == (openat2, cached)
-
-
-@pytest.mark.skipif(not linux(2), reason="no Linux")
-def test_local_file_systems(tmp_path: Path) -> None:
-    local = {0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x794C7630, 0x2FC12FC1, 0xF2F52010}
-    told = subprocess.run(
-        ["stat", "--file-system", "--format=%t", tmp_path], capture_output=True, check=True
-    )
-    with open(tmp_path / "a", "wb") as file:
-        assert KERNEL.is_local(file.fileno()) == (int(told.stdout, 16) in local)
-    with open("/proc/self/status", "rb") as file:
-        assert not KERNEL.is_local(file.fileno())
-    assert not KERNEL.is_local(-1)

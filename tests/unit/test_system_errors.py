@@ -11,7 +11,7 @@ import pytest
 
 from media_asgi.sources import local, openat2
 
-from ..support import (
+from .support import (
     LARGE,
     RESOLVERS,
     Answer,

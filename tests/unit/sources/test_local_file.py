@@ -1,0 +1,185 @@
+"""Reading a file: at once, in a worker, in chunks."""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media_asgi.sources import local_file
+from media_asgi.sources.base import (
+    WHOLE,
+    FileReadError,
+    TruncatedFileError,
+)
+from media_asgi.sources.local import LocalSource
+from media_asgi.sources.local_file import LocalFile
+from media_asgi.sources.openat2 import KERNEL
+from media_asgi.sources.workers import Workers
+
+from ..support import Failing
+from .support import _read, drop
+
+
+def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    if file.read_nowait(0, 1) is None:
+        pytest.skip("this file system has no RWF_NOWAIT")
+    first = file.read_nowait(0, 4)
+    assert first == b"0123"
+    assert file.read_nowait(4, 3) == b"456"
+    assert file.read_nowait(8, 100) == b"89"
+    assert file.read_nowait(8, 100_000) == b"89"
+    assert file.read_nowait(10, 5) == b""
+    assert file.read_nowait(1000, 5) == b""
+    assert first == b"0123"  # what was read stays what it was
+
+
+def test_spans_of_every_size(media: Path, executor: Workers) -> None:
+    content = os.urandom(600_000)
+    (media / "large").write_bytes(content)
+    file = asyncio.run(LocalSource(str(media), executor).open(b"large", WHOLE))
+    try:
+        got = {}
+        for count in (1, 4096, 16 * 1024, 16 * 1024 + 1, 100_000, 256 * 1024, 500_000, 5):
+            got[count] = file.read_nowait(7, count)
+        for count, data in got.items():
+            if data is None:
+                pytest.skip("this file system has no RWF_NOWAIT")
+            assert data == content[7 : 7 + len(data)]
+            assert 0 < len(data) <= count
+    finally:
+        file.close()
+
+
+def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        assert await file._read(2, 3) == b"234"
+        assert await file._read(8, 100) == b"89"
+        assert await file._read(10, 1) == b""
+
+    async def many() -> None:
+        assert await asyncio.gather(*[file._read(n, 1) for n in range(10)]) == [
+            b"%d" % n for n in range(10)
+        ]
+
+    asyncio.run(main())
+    asyncio.run(many())
+    # Where there is no positional read, one reads after the other.
+    monkeypatch.delattr(os, "pread")
+    asyncio.run(main())
+
+
+def test_the_kernel_is_told_what_comes_next(
+    file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advice = []
+    if not hasattr(os, "posix_fadvise"):
+        pytest.skip("no posix_fadvise")
+    monkeypatch.setattr(os, "posix_fadvise", lambda *args: advice.append(args))
+    assert asyncio.run(_read(file, 2, 3)) == b"234"
+    assert advice == [(file.fd, 5, 1024 * 1024, os.POSIX_FADV_WILLNEED)]
+    # It is advice only.
+    monkeypatch.setattr(os, "posix_fadvise", Failing(errno.EINVAL))
+    assert asyncio.run(_read(file, 2, 3)) == b"234"
+
+
+async def _stream(file: LocalFile, start: int, stop: int, size: int = 2) -> list[bytes]:
+    async with contextlib.aclosing(file.stream(start, stop, lambda: size)) as chunks:
+        return [chunk async for chunk in chunks]
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_a_file_is_streamed_in_chunks(
+    is_cached: bool, file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_cached:
+        monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
+    assert asyncio.run(_stream(file, 1, 8, 3)) == [b"123", b"456", b"7"]
+    assert asyncio.run(_stream(file, 4, 4)) == []
+    with pytest.raises(TruncatedFileError, match="the file ends at byte 10"):
+        asyncio.run(_stream(file, 8, 12))
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM])
+def test_where_there_is_no_rwf_nowait(
+    error: int, file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_file, "_refusing_nowait", set())
+    preadv = Failing(error)
+    monkeypatch.setattr(os, "preadv", preadv)
+    for _ in range(3):
+        assert file.read_nowait(0, 5) is None
+    assert preadv.calls == 1  # asked once, and then no more
+    assert asyncio.run(_read(file, 0, 5)) == b"01234"
+
+
+def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_file, "_refusing_nowait", set())
+    preadv = Failing(errno.EAGAIN)
+    monkeypatch.setattr(os, "preadv", preadv)
+    for _ in range(3):
+        assert file.read_nowait(0, 5) is None
+    assert preadv.calls == 3  # the next time it may be there
+
+
+def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
+    with pytest.raises(FileReadError, match="Input/output error at byte 3"):
+        file.read_nowait(3, 5)
+    monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
+    monkeypatch.setattr(os, "pread", Failing(errno.EIO))
+    with pytest.raises(FileReadError, match="Input/output error at byte 3"):
+        asyncio.run(_stream(file, 3, 5))
+
+
+def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_file, "_RWF_NOWAIT", 0)
+    monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
+    assert file.read_nowait(0, 5) is None
+
+
+def test_is_cached(cold: Path, executor: Workers) -> None:
+    file = asyncio.run(LocalSource(str(cold.parent), executor).open(b"cold", WHOLE))
+    try:
+        size = file.info.size
+        assert not file.is_cached(0, size)
+        os.pread(file.fd, size, 0)
+        if KERNEL.cached_pages(file.fd, 0, 1) is None:
+            pytest.skip("no cachestat")
+        assert file.is_cached(0, size)
+        assert file.is_cached(size - 1, 1)
+        assert not file.is_cached(size - 1, 2)  # there is no such byte
+        drop(cold)
+        assert not file.is_cached(0, size)
+    finally:
+        file.close()
+
+
+def test_without_cachestat_nothing_is_cached(
+    file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(error: int) -> Callable[..., int]:
+        def call(*args: Any) -> int:
+            ctypes.set_errno(error)
+            calls.append(error)
+            return -1
+
+        return call
+
+    calls: list[int] = []
+    monkeypatch.setattr(KERNEL, "cachestat", True)
+    # Of this file only: another may be ours.
+    monkeypatch.setattr(KERNEL, "_cachestat", refuse(errno.EPERM), raising=False)
+    assert not file.is_cached(0, 10)
+    assert not file.is_cached(0, 10)
+    assert calls == [errno.EPERM] * 2
+    # No such call.
+    monkeypatch.setattr(KERNEL, "_cachestat", refuse(errno.ENOSYS))
+    assert not file.is_cached(0, 10)
+    assert not file.is_cached(0, 10)
+    assert calls == [errno.EPERM] * 2 + [errno.ENOSYS]
