@@ -3,6 +3,8 @@
 import os
 import sys
 
+import pytest
+
 from .support.servers import ROOT
 
 if sys.dont_write_bytecode:
@@ -12,3 +14,9 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Async tests run on asyncio alone, as the package does."""
+    return "asyncio"

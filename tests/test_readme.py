@@ -293,6 +293,7 @@ def refused(folder: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
         "client": ("203.0.113.5", 4711),
     }
     with caplog.at_level(logging.INFO, "media_asgi"):
+        # A fresh loop for each call, so that tests without a loop may use it.
         asyncio.run(application(scope, receive, send))
     assert sent[0]["status"] == 404
     return [record.getMessage() for record in caplog.records if record.name == "media_asgi"]

@@ -70,6 +70,7 @@ class Exchange:
             **more,
         }
         middleware = MediaMiddleware(self.application, *locations)
+        # A fresh loop for each exchange, as tables of them want.
         asyncio.run(asyncio.wait_for(middleware(scope, self.receive, self.send), 60))
 
 

@@ -139,6 +139,7 @@ def _ask(location: Location, **changes: Any) -> Iterator[tuple[int, list[tuple[b
         await asyncio.get_running_loop().create_future()
 
     middleware = MediaMiddleware(_nothing, location)
+    # A fresh loop for each call, so that tests without a loop may use it.
     asyncio.run(middleware(scope("/media/a.txt") | changes, receive, send))
     return ((message["status"], message["headers"]) for message in messages if "status" in message)
 

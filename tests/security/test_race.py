@@ -27,6 +27,8 @@ from ..support.client import Connection, Truncated
 from ..support.servers import ROOT, Server, media
 from . import naive, swapper
 
+pytestmark = pytest.mark.anyio
+
 SECONDS = float(os.environ.get("RACE_SECONDS", "20"))
 REQUESTS = int(os.environ.get("RACE_REQUESTS", "0"))
 """At least so many, where they are made in one process: CI has no hour for a million."""
@@ -138,7 +140,7 @@ async def _open_all(root: LocalSource, enough: Callable[[int], bool]) -> Counter
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resolver", ["openat2", "portable", "naive"])
-def test_nothing_from_outside_is_opened(
+async def test_nothing_from_outside_is_opened(
     resolver: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same without servers in between, and so a hundred times as often."""
@@ -156,7 +158,7 @@ def test_nothing_from_outside_is_opened(
         return number >= count and time.monotonic() > deadline
 
     with Workers(2) as executor:
-        seen = asyncio.run(_open_all(LocalSource(str(root), executor), enough))
+        seen = await _open_all(LocalSource(str(root), executor), enough)
     print(resolver, sum(seen.values()), dict(seen))
     assert seen["public"] > 100
     assert bool(seen["leak"]) is (resolver == "naive"), seen
@@ -190,7 +192,7 @@ def _special(root: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("resolver", ["openat2", "portable", "any link"])
-def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
+async def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
     resolver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if resolver == "portable":
@@ -207,10 +209,10 @@ def test_what_is_no_regular_file_is_not_opened_and_not_waited_for(
                     root.open_nowait(name.encode(), WHOLE) or await root.open(name.encode(), WHOLE)
 
     with _special(tmp_path) as names, Workers(1) as executor:
-        asyncio.run(ask(names, LocalSource(str(tmp_path), executor, **options)))
+        await ask(names, LocalSource(str(tmp_path), executor, **options))
 
 
-def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Magic links are no paths, and stay "beneath" by name only."""
     (tmp_path / "file").write_text("open")
 
@@ -222,4 +224,4 @@ def test_links_of_proc_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with Workers(1) as executor, open(tmp_path / "file") as file:
         for has_openat2 in (True, False):
             monkeypatch.setattr(openat2.KERNEL, "openat2", has_openat2)
-            asyncio.run(ask(LocalSource("/proc/self", executor), file.fileno()))
+            await ask(LocalSource("/proc/self", executor), file.fileno())

@@ -166,6 +166,8 @@ def answer_of(messages: list[dict[str, Any]]) -> Answer:
 
 
 def ask(application: Any, path: str, *args: Any, **more: Any) -> Answer:
+    """One request on a fresh loop, for tests that aren't async: the middleware keeps nothing of one
+    loop for the next."""
     return asyncio.run(asked(application, path, *args, **more))
 
 

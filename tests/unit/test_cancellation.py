@@ -18,13 +18,14 @@ from .support import (
     Failing,
     Gate,
     Serve,
-    ask,
     asked,
     left_open,
     opened,
     opened_files,
     resolve_by,
 )
+
+pytestmark = pytest.mark.anyio
 
 
 async def cancelled(application: MediaMiddleware, path: str, gate: Gate) -> None:
@@ -37,7 +38,7 @@ async def cancelled(application: MediaMiddleware, path: str, gate: Gate) -> None
 
 @pytest.mark.parametrize("resolver", RESOLVERS)
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_cancelled_while_opening(
+async def test_cancelled_while_opening(
     when: str, resolver: str, serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_by(resolver, monkeypatch)
@@ -49,31 +50,31 @@ def test_cancelled_while_opening(
         monkeypatch.setattr(local, "_checked", gate)
     else:
         monkeypatch.setattr(local.LocalSource, "_open", lambda *args: gate(*args))
-    asyncio.run(cancelled(application, "/media/a.txt", gate))
+    await cancelled(application, "/media/a.txt", gate)
     gate.open.set()
-    assert left_open(media) == []
+    assert await asyncio.to_thread(left_open, media) == []
     monkeypatch.undo()
-    assert ask(application, "/media/a.txt").body == b"hello"
+    assert (await asked(application, "/media/a.txt")).body == b"hello"
 
 
 @pytest.mark.parametrize("path", ["a.txt", "large.bin"])
-def test_cancelled_while_reading(
+async def test_cancelled_while_reading(
     path: str, serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
     gate = Gate(os.pread)
     monkeypatch.setattr(os, "pread", gate)
     application = serve()
-    asyncio.run(cancelled(application, f"/media/{path}", gate))
+    await cancelled(application, f"/media/{path}", gate)
     # The worker reads on: until it has ended, the number must be nobody else's.
     assert opened_files(media) == [path]
     gate.open.set()
-    assert left_open(media) == []
+    assert await asyncio.to_thread(left_open, media) == []
     monkeypatch.undo()
-    assert ask(application, f"/media/{path}").ended
+    assert (await asked(application, f"/media/{path}")).ended
 
 
-def test_cancelled_while_the_next_span_is_read(
+async def test_cancelled_while_the_next_span_is_read(
     serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
@@ -82,33 +83,30 @@ def test_cancelled_while_the_next_span_is_read(
     monkeypatch.setattr(os, "pread", lambda *args: (pread if args[2] < 1024 else gate)(*args))
     application = serve()
 
-    async def main() -> None:
-        sent: list[Any] = []
+    sent: list[Any] = []
 
-        async def send(message: Any) -> None:
-            sent.append(message)
-            if len(sent) == 2:  # the start, and the first chunk
-                await asyncio.Event().wait()
-
-        async def receive() -> Any:
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) == 2:  # the start, and the first chunk
             await asyncio.Event().wait()
 
-        scope = {"type": "http", "method": "GET", "path": "/media/large.bin", "headers": []}
-        request = asyncio.create_task(application(scope, receive, send))  # type: ignore[arg-type]
-        assert await asyncio.to_thread(gate.reached.wait, 10)
-        request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
-        assert opened_files(media) == ["large.bin"]
-        gate.open.set()
+    async def receive() -> Any:
+        await asyncio.Event().wait()
 
-    asyncio.run(main())
-    assert left_open(media) == []
+    scope = {"type": "http", "method": "GET", "path": "/media/large.bin", "headers": []}
+    request = asyncio.create_task(application(scope, receive, send))  # type: ignore[arg-type]
+    assert await asyncio.to_thread(gate.reached.wait, 10)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert opened_files(media) == ["large.bin"]
+    gate.open.set()
+    assert await asyncio.to_thread(left_open, media) == []
 
 
 @pytest.mark.parametrize("turns", range(12))
 @pytest.mark.parametrize("path", ["a.txt", "large.bin", "nope"])
-def test_cancelled_at_any_time(
+async def test_cancelled_at_any_time(
     path: str, turns: int, serve: Serve, media: Path, cache: str
 ) -> None:
     application = serve()
@@ -122,13 +120,13 @@ def test_cancelled_at_any_time(
             await request
 
     before = threading.active_count()
-    asyncio.run(main())
-    assert left_open(media) == []
+    await main()
+    assert await asyncio.to_thread(left_open, media) == []
     assert threading.active_count() <= before + 2
     assert len(opened(media)) <= 1
 
 
-def test_a_predicate_for_which_no_thread_can_be_started_is_503(
+async def test_a_predicate_for_which_no_thread_can_be_started_is_503(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_bytes(b"a")
@@ -145,18 +143,14 @@ def test_a_predicate_for_which_no_thread_can_be_started_is_503(
         raise RuntimeError("can't start new thread")
 
     application = MediaMiddleware(no_app, Location(url="/p/", root=tmp_path, access=may))
-
-    async def main() -> None:
-        # At first Django's middleware is to be made, and then the predicate is to be asked.
-        for status in (503, 200, 503):
-            with monkeypatch.context() as patch:
-                if status == 503:
-                    patch.setattr(threading.Thread, "start", start)
-                    patch.setattr(asyncio.get_running_loop(), "_default_executor", None)
-                answer = await asked(application, "/p/a.txt")
-            assert answer.status == status
-            assert status == 200 or answer.headers["retry-after"] == "1"
-            assert len(calls) == (status == 200) or calls == ["a.txt"]
-
-    asyncio.run(main())
+    # At first Django's middleware is to be made, and then the predicate is to be asked.
+    for status in (503, 200, 503):
+        with monkeypatch.context() as patch:
+            if status == 503:
+                patch.setattr(threading.Thread, "start", start)
+                patch.setattr(asyncio.get_running_loop(), "_default_executor", None)
+            answer = await asked(application, "/p/a.txt")
+        assert answer.status == status
+        assert status == 200 or answer.headers["retry-after"] == "1"
+        assert len(calls) == (status == 200) or calls == ["a.txt"]
     assert calls == ["a.txt"]

@@ -23,14 +23,16 @@ from .support import (
     ask,
 )
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.mark.parametrize("type_", ["websocket", "lifespan", "something-new"])
-def test_other_scopes_pass_through(type_: str, serve: Serve, inner: Inner) -> None:
+async def test_other_scopes_pass_through(type_: str, serve: Serve, inner: Inner) -> None:
     scope = {"type": type_, "path": "/media/a.txt"}
     if type_ == "lifespan":
         del scope["path"]
     receive, send = object(), object()
-    asyncio.run(serve()(scope, receive, send))  # type: ignore[arg-type]
+    (await serve()(scope, receive, send))  # type: ignore[arg-type]
     assert inner.calls == [(scope, receive, send)]
     assert inner.calls[0][0] is scope
 
@@ -98,14 +100,14 @@ def test_headers_are_any_iterable(make: Callable[[Any], Any], serve: Serve, inne
     assert [*inner.calls[0][0]["headers"]] == lines  # whoever is asked next has them all
 
 
-def test_a_scope_without_headers(serve: Serve) -> None:
+async def test_a_scope_without_headers(serve: Serve) -> None:
     messages: list[Any] = []
 
     async def send(message: Any) -> None:
         messages.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/media/a.txt"}
-    asyncio.run(serve()(scope, None, send))  # type: ignore[arg-type]
+    (await serve()(scope, None, send))  # type: ignore[arg-type]
     assert (answer_of(messages).status, answer_of(messages).body) == (200, b"hello")
     assert scope == {"type": "http", "method": "GET", "path": "/media/a.txt"}
 
@@ -244,7 +246,7 @@ def test_the_root_path_is_daphnes_own_and_not_the_clients(
 
 
 @pytest.mark.parametrize(("running", "counts"), [(True, ""), (False, "/app")])
-def test_a_root_path_counts_where_something_wraps_send_unless_daphne_runs(
+async def test_a_root_path_counts_where_something_wraps_send_unless_daphne_runs(
     running: bool, counts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask() -> str:
@@ -254,7 +256,7 @@ def test_a_root_path_counts_where_something_wraps_send_unless_daphne_runs(
         (found,) = {daphne_request.root_path({"root_path": "/app"}, send) for send in sends}
         return found
 
-    assert asyncio.run(ask()) == counts
+    assert await ask() == counts
 
 
 def test_the_longest_prefix_wins(media: Path, inner: Inner) -> None:

@@ -26,6 +26,8 @@ from .support import (
     resolve_by,
 )
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.mark.parametrize(
     ("error", "status"),
@@ -94,7 +96,7 @@ def test_what_opening_fails_with(
 
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("resolver", RESOLVERS)
-def test_no_descriptor_left(
+async def test_no_descriptor_left(
     warm: bool,
     resolver: str,
     serve: Serve,
@@ -105,7 +107,7 @@ def test_no_descriptor_left(
     resolve_by(resolver, monkeypatch)
     application = serve()
     if warm:
-        ask(application, "/media/a.txt")
+        await asked(application, "/media/a.txt")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def main() -> Answer:
@@ -117,12 +119,12 @@ def test_no_descriptor_left(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    answer = asyncio.run(main())
+    answer = await main()
     assert (answer.status, answer.ended) == (503, True)
     assert answer.headers["retry-after"].isdigit()
     assert "/media/a.txt" in caplog.text
-    assert ask(application, "/media/a.txt").body == b"hello"
-    assert left_open(media) == []
+    assert (await asked(application, "/media/a.txt")).body == b"hello"
+    assert await asyncio.to_thread(left_open, media) == []
 
 
 @pytest.mark.parametrize("what", ["callable", "open", "read", "stream"])

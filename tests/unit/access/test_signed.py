@@ -22,6 +22,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def authorize(location: Location, link: str, *urls: str) -> HeaderOverrides | None:
     path, _, query = link.partition("?")
     scope = {"type": "http", "query_string": query.encode()}
+    # A fresh loop for each call, so that tests without a loop may use it.
     return asyncio.run(location.policy.authorize(scope, path.removeprefix("/m/"), urls or [path]))
 
 

@@ -14,6 +14,8 @@ from media_asgi.servers.send import response_writer
 
 from ..support import asked, opened_files
 
+pytestmark = pytest.mark.anyio
+
 SIZE = 3 << 20
 
 
@@ -55,11 +57,11 @@ def scope() -> dict[str, Any]:
     return {"type": "http", "method": "GET", "path": "/media/a.bin", "headers": []}
 
 
-def test_a_message_that_nobody_takes_ends_the_response(
+async def test_a_message_that_nobody_takes_ends_the_response(
     served: MediaMiddleware, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = Slow(0, 0, 0, 60)
-    asyncio.run(served(scope(), never, server.send))
+    await served(scope(), never, server.send)
     assert len(server.sizes) == 4
     assert [record.getMessage() for record in caplog.records] == [
         "'/media/a.bin' cut off: the server took nothing for 0.3 s"
@@ -67,16 +69,16 @@ def test_a_message_that_nobody_takes_ends_the_response(
     assert opened_files(tmp_path) == []
 
 
-def test_messages_are_small_once_one_has_waited(tmp_path: Path) -> None:
+async def test_messages_are_small_once_one_has_waited(tmp_path: Path) -> None:
     """For a twelfth of send_timeout, which is more than a busy machine takes for a message."""
     server = Slow(0, 0, 1)
-    asyncio.run(serve(tmp_path, 6)(scope(), never, server.send))
+    await serve(tmp_path, 6)(scope(), never, server.send)
     assert sum(server.sizes) == SIZE
     assert set(server.sizes[1:3]) == {64 << 10}
     assert set(server.sizes[3:-1]) == {16 << 10}
 
 
-def test_a_time_out_of_the_servers_own_is_a_client_that_has_gone(
+async def test_a_time_out_of_the_servers_own_is_a_client_that_has_gone(
     served: MediaMiddleware, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def send(message: Any) -> None:
@@ -84,38 +86,32 @@ def test_a_time_out_of_the_servers_own_is_a_client_that_has_gone(
             raise TimeoutError
 
     with caplog.at_level(logging.INFO):
-        asyncio.run(served(scope(), never, send))
+        await served(scope(), never, send)
     assert not caplog.records
 
 
-def test_who_cancels_the_request_is_heard(served: MediaMiddleware, tmp_path: Path) -> None:
-    async def main() -> None:
-        task = asyncio.create_task(served(scope(), never, Slow(0, 60).send))  # type: ignore[arg-type]
-        await asyncio.sleep(0.1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
+async def test_who_cancels_the_request_is_heard(served: MediaMiddleware, tmp_path: Path) -> None:
+    task = asyncio.create_task(served(scope(), never, Slow(0, 60).send))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert opened_files(tmp_path) == []
 
 
-def test_a_file_that_the_server_sends_by_itself_takes_its_time(
+async def test_a_file_that_the_server_sends_by_itself_takes_its_time(
     served: MediaMiddleware, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def main() -> None:
-        sent = []
+    sent = []
 
-        async def send(message: Any) -> None:
-            sent.append(message["type"])
-            if message["type"] == "http.response.zerocopysend":
-                await asyncio.sleep(0.6)
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.zerocopysend":
+            await asyncio.sleep(0.6)
 
-        extensions: dict[str, Any] = {"http.response.zerocopysend": {}}
-        await served(scope() | {"extensions": extensions}, never, send)
-        assert sent[-2:] == ["http.response.zerocopysend", "http.response.body"]
-
-    asyncio.run(main())
+    extensions: dict[str, Any] = {"http.response.zerocopysend": {}}
+    await served(scope() | {"extensions": extensions}, never, send)
+    assert sent[-2:] == ["http.response.zerocopysend", "http.response.body"]
     assert not caplog.records
 
 
@@ -135,6 +131,7 @@ def kind(send: Any, **more: Any) -> type:
     async def connect() -> type:  # a server calls with its loop running
         return type(response_writer(own, never, send, 60))
 
+    # A fresh loop for each call, so that tests without a loop may use it.
     return asyncio.run(connect())
 
 
@@ -158,7 +155,7 @@ def test_only_the_transport_of_the_servers_own_object_is_lent() -> None:
     assert kind(lent, http_version="2") is servers.ASGIResponseWriter
 
 
-def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> None:
+async def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> None:
     addresses = (
         None,
         ("127.0.0.1", 80),
@@ -168,5 +165,5 @@ def test_the_addresses_of_a_request_count_nowhere(served: MediaMiddleware) -> No
         7,
     )
     for client, server in zip(addresses, reversed(addresses), strict=True):
-        answer = asyncio.run(asked(served, "/media/a.bin", client=client, server=server))
+        answer = await asked(served, "/media/a.bin", client=client, server=server)
         assert answer.body == bytes(SIZE)

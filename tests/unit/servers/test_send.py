@@ -19,6 +19,8 @@ from ..support import (
     left_open,
 )
 
+pytestmark = pytest.mark.anyio
+
 
 def bodies(answer: Answer) -> list[bytes]:
     return [message["body"] for message in answer.messages[1:]]
@@ -66,7 +68,7 @@ def test_the_head_of_a_large_file_reads_nothing(
     assert left_open(media) == []
 
 
-def test_others_get_their_turn(serve: Serve) -> None:
+async def test_others_get_their_turn(serve: Serve) -> None:
     async def main() -> None:
         turns = 0
 
@@ -81,21 +83,18 @@ def test_others_get_their_turn(serve: Serve) -> None:
         counting.cancel()
         assert turns >= len(answer.messages) - 2
 
-    asyncio.run(main())
+    await main()
 
 
-def test_many_at_once(serve: Serve, media: Path, cache: str) -> None:
-    async def main() -> None:
-        application = serve(threads=2)
-        names = ["a.txt", "large.bin", "nope", "none.bin"] * 25
-        answers = await asyncio.gather(*[asked(application, f"/media/{name}") for name in names])
-        contents = {"a.txt": b"hello", "large.bin": LARGE, "nope": b"404 Not Found\n"}
-        for name, answer in zip(names, answers, strict=True):
-            assert answer.ended
-            assert answer.body == contents.get(name, b"")
-
-    asyncio.run(main())
-    assert left_open(media) == []
+async def test_many_at_once(serve: Serve, media: Path, cache: str) -> None:
+    application = serve(threads=2)
+    names = ["a.txt", "large.bin", "nope", "none.bin"] * 25
+    answers = await asyncio.gather(*[asked(application, f"/media/{name}") for name in names])
+    contents = {"a.txt": b"hello", "large.bin": LARGE, "nope": b"404 Not Found\n"}
+    for name, answer in zip(names, answers, strict=True):
+        assert answer.ended
+        assert answer.body == contents.get(name, b"")
+    assert await asyncio.to_thread(left_open, media) == []
 
 
 def test_a_file_that_shrinks_before_it_is_sent(
@@ -231,7 +230,7 @@ def test_a_server_that_fails(path: str, serve: Serve, media: Path, cache: str) -
     assert left_open(media) == []
 
 
-def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) -> None:
+async def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) -> None:
     async def main() -> Answer:
         gone = asyncio.Event()
         sent = []
@@ -249,10 +248,10 @@ def test_a_disconnect_ends_the_reading(serve: Serve, media: Path, cache: str) ->
             serve(chunk_size=100), "/media/large.bin", receive=receive, on_message=count
         )
 
-    answer = asyncio.run(main())
+    answer = await main()
     assert not answer.ended
     assert 3 <= len(answer.messages) < 20
-    assert left_open(media) == []
+    assert await asyncio.to_thread(left_open, media) == []
 
 
 def test_the_body_of_a_request_is_no_disconnect(serve: Serve) -> None:

@@ -74,6 +74,7 @@ def cold(_droppable: None, tmp_path: Path) -> Path:
 @pytest.fixture
 def file(media: Path, executor: Workers) -> Iterator[LocalFile]:
     (media / "digits").write_bytes(b"0123456789")
+    # A fresh loop for each call, so that tests without a loop may use it.
     file = asyncio.run(LocalSource(str(media), executor).open(b"digits", WHOLE))
     yield file
     with contextlib.suppress(OSError):

@@ -19,6 +19,8 @@ from media_asgi.sources.workers import Workers, in_worker
 from ..support import Failing, Gate, idle, opened_files
 from .support import THREADS, _read, becomes
 
+pytestmark = pytest.mark.anyio
+
 
 def is_open(fd: int) -> bool:
     try:
@@ -58,24 +60,23 @@ def test_a_descriptor_that_nobody_uses(descriptor: Descriptor) -> None:
     assert closes(descriptor.fd)
 
 
-def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: Workers) -> None:
+async def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: Workers) -> None:
     gate = Gate(os.fstat)
 
-    async def main() -> None:
-        call = in_worker(executor, (descriptor,), gate, descriptor.fd)
-        assert await asyncio.to_thread(gate.reached.wait, 60)
-        descriptor.close()
-        assert is_open(descriptor.fd)
-        gate.open.set()
-        assert (await call).st_rdev == os.stat(os.devnull).st_rdev
-
-    asyncio.run(main())
+    call = in_worker(executor, (descriptor,), gate, descriptor.fd)
+    assert await asyncio.to_thread(gate.reached.wait, 60)
+    descriptor.close()
+    assert is_open(descriptor.fd)
+    gate.open.set()
+    assert (await call).st_rdev == os.stat(os.devnull).st_rdev
     idle(executor, THREADS)
     assert closes(descriptor.fd)
     assert gate.threads[0].startswith("media-asgi")
 
 
-def test_a_call_that_nobody_waits_for_any_more(descriptor: Descriptor, executor: Workers) -> None:
+async def test_a_call_that_nobody_waits_for_any_more(
+    descriptor: Descriptor, executor: Workers
+) -> None:
     gate = Gate(os.fstat)
 
     async def wait() -> None:
@@ -84,39 +85,33 @@ def test_a_call_that_nobody_waits_for_any_more(descriptor: Descriptor, executor:
         finally:
             descriptor.close()
 
-    async def main() -> None:
-        waiting = asyncio.create_task(wait())
-        assert await asyncio.to_thread(gate.reached.wait, 60)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert is_open(descriptor.fd)
-
-    asyncio.run(main())
+    waiting = asyncio.create_task(wait())
+    assert await asyncio.to_thread(gate.reached.wait, 60)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert is_open(descriptor.fd)
     assert is_open(descriptor.fd)  # even now that the loop is closed
     gate.open.set()
     idle(executor, THREADS)
     assert closes(descriptor.fd)
 
 
-def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor: Workers) -> None:
+async def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor: Workers) -> None:
     seen = []
 
-    async def main() -> None:
-        call = in_worker(executor, (descriptor,), lambda: seen.append(is_open(descriptor.fd)))
-        call.cancel()
-        descriptor.close()
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    asyncio.run(main())
+    call = in_worker(executor, (descriptor,), lambda: seen.append(is_open(descriptor.fd)))
+    call.cancel()
+    descriptor.close()
+    for _ in range(5):
+        await asyncio.sleep(0)
     idle(executor, THREADS)
     assert seen in ([], [True])  # if it is made at all, then on an open one
     assert closes(descriptor.fd)
 
 
 @pytest.mark.parametrize("turns", range(5))
-def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
+async def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
     turns: int, media: Path, executor: Workers
 ) -> None:
     async def main() -> int:
@@ -130,40 +125,34 @@ def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
             await reading
         return os.open(os.devnull, os.O_RDONLY)  # likely to get the number
 
-    other = asyncio.run(main())
+    other = await main()
     idle(executor, THREADS)
     assert is_open(other)
     os.close(other)
     assert opened_files(media) == []
 
 
-def test_a_call_that_fails(descriptor: Descriptor, executor: Workers) -> None:
-    async def main() -> None:
-        with pytest.raises(OSError, match="Input/output"):
-            await in_worker(executor, (descriptor,), Failing(errno.EIO))
-        assert is_open(descriptor.fd)
-        descriptor.close()
-
-    asyncio.run(main())
+async def test_a_call_that_fails(descriptor: Descriptor, executor: Workers) -> None:
+    with pytest.raises(OSError, match="Input/output"):
+        await in_worker(executor, (descriptor,), Failing(errno.EIO))
+    assert is_open(descriptor.fd)
+    descriptor.close()
     idle(executor, THREADS)
     assert closes(descriptor.fd)
 
 
-def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
+async def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
     executor = Workers(1)
     executor.shutdown()
 
-    async def main() -> None:
-        with pytest.raises(RuntimeError):
-            await in_worker(executor, (descriptor,), os.fstat, descriptor.fd)
-        assert is_open(descriptor.fd)
-        descriptor.close()
-
-    asyncio.run(main())
+    with pytest.raises(RuntimeError):
+        await in_worker(executor, (descriptor,), os.fstat, descriptor.fd)
+    assert is_open(descriptor.fd)
+    descriptor.close()
     assert closes(descriptor.fd)
 
 
-def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
+async def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
     executor = Workers(1)
     gate = Gate(int)
     seen = []
@@ -179,7 +168,7 @@ def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
             await call
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         gate.open.set()
         executor.shutdown()
@@ -187,22 +176,19 @@ def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
     assert closes(descriptor.fd)
 
 
-def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
-    async def main() -> None:
-        calls = [in_worker(executor, (descriptor,), os.fstat, descriptor.fd) for _ in range(200)]
-        descriptor.close()
-        assert len({(await call).st_ino for call in calls}) == 1
-
-    asyncio.run(main())
+async def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
+    calls = [in_worker(executor, (descriptor,), os.fstat, descriptor.fd) for _ in range(200)]
+    descriptor.close()
+    assert len({(await call).st_ino for call in calls}) == 1
     idle(executor, THREADS)
     assert closes(descriptor.fd)
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> None:
-    file = asyncio.run(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
+async def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> None:
+    file = await LocalSource(str(media), executor).open(b"a.txt", WHOLE)
     if used:
-        asyncio.run(_read(file, 0, 1))
+        await _read(file, 0, 1)
         idle(executor, THREADS)
     assert opened_files(media) == ["a.txt"]
     file.close()
@@ -210,7 +196,7 @@ def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers) -> No
 
 
 @pytest.mark.parametrize("name", [b"a.txt", b"nope"])
-def test_an_open_that_nobody_waits_for_any_more(
+async def test_an_open_that_nobody_waits_for_any_more(
     name: bytes,
     media: Path,
     resolver: str,
@@ -221,38 +207,32 @@ def test_an_open_that_nobody_waits_for_any_more(
     gate = Gate(root._open)
     monkeypatch.setattr(root, "_open", gate)
 
-    async def main() -> None:
-        opening = asyncio.create_task(root.open(name, WHOLE))
-        assert await asyncio.to_thread(gate.reached.wait, 60)
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-
-    asyncio.run(main())
+    opening = asyncio.create_task(root.open(name, WHOLE))
+    assert await asyncio.to_thread(gate.reached.wait, 60)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
     gate.open.set()
     idle(executor, THREADS)
     assert opened_files(media) == []
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_an_open_given_up_once_it_has_ended(
+async def test_an_open_given_up_once_it_has_ended(
     turns: int, media: Path, resolver: str, executor: Workers
 ) -> None:
     # It has, in its thread; and the loop may or may not have heard of it.
-    async def main() -> None:
-        opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
+    opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
+    await asyncio.sleep(0)
+    idle(executor, THREADS)
+    for _ in range(turns):
         await asyncio.sleep(0)
-        idle(executor, THREADS)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        opening.cancel()
-        try:
-            file = await opening
-        except asyncio.CancelledError:
-            pass
-        else:
-            file.close()
-
-    asyncio.run(main())
+    opening.cancel()
+    try:
+        file = await opening
+    except asyncio.CancelledError:
+        pass
+    else:
+        file.close()
     idle(executor, THREADS)
     assert opened_files(media) == []

@@ -1,6 +1,5 @@
 """What is another location's stays so, whatever is linked, renamed or swapped after the start."""
 
-import asyncio
 import errno
 import os
 import time
@@ -16,6 +15,8 @@ from media_asgi.sources import guard, local, memory_cache, openat2
 from media_asgi.sources.guard import Place
 
 from ..support import RESOLVERS, Clock, Failing, Gate, ask, asked, resolve_by
+
+pytestmark = pytest.mark.anyio
 
 SECRET = b"SECRET"
 
@@ -104,7 +105,7 @@ SWAPS = [link_root, link_parent, rename_root, rename_root_and_link]
 @pytest.mark.parametrize("prepare", SWAPS)
 @pytest.mark.parametrize("access", ["internal", "signed", lambda request, path: False])
 @pytest.mark.parametrize("follow_symlinks", [False, True])
-def test_a_root_that_is_swapped_to_above_a_private_folder(
+async def test_a_root_that_is_swapped_to_above_a_private_folder(
     prepare: Callable[[Path], tuple[Path, Callable[[], None]]],
     access: Any,
     follow_symlinks: bool,
@@ -122,19 +123,18 @@ def test_a_root_that_is_swapped_to_above_a_private_folder(
         Location(url="/private/", root=top / "all" / "private", access=access),
     )
 
-    async def main() -> None:
-        for _ in range(3):
-            assert (await asked(application, "/media/a.txt")).body == b"media"
-        swap()
-        clock.moment += 1
-        for _ in range(3):
-            assert (await asked(application, "/media/private/x.txt")).status == 404
-            assert (await asked(application, "/media/a.txt")).body == b"all"
-
-    asyncio.run(main())
+    for _ in range(3):
+        assert (await asked(application, "/media/a.txt")).body == b"media"
+    swap()
+    clock.moment += 1
+    for _ in range(3):
+        assert (await asked(application, "/media/private/x.txt")).status == 404
+        assert (await asked(application, "/media/a.txt")).body == b"all"
 
 
-def test_content_that_is_held_is_not_given_once_it_is_private(top: Path, clock: Clock) -> None:
+async def test_content_that_is_held_is_not_given_once_it_is_private(
+    top: Path, clock: Clock
+) -> None:
     """The public root's link is turned to above the private folder, and back."""
     root, swap = link_root(top)
     (top / "all" / "private" / "x.txt").rename(top / "x.txt")
@@ -147,20 +147,17 @@ def test_content_that_is_held_is_not_given_once_it_is_private(top: Path, clock: 
         Location(url="/private/", root=top / "all" / "private", access="internal"),
     )
 
-    async def main() -> None:
-        for _ in range(3):
-            assert (await asked(application, "/media/private/x.txt")).body == SECRET
-        assert application._handlers[1]._source._files or not openat2.KERNEL.cached
-        swap()
-        clock.moment += 1
-        for _ in range(3):
-            assert (await asked(application, "/media/private/x.txt")).status == 404
-
-    asyncio.run(main())
+    for _ in range(3):
+        assert (await asked(application, "/media/private/x.txt")).body == SECRET
+    assert application._handlers[1]._source._files or not openat2.KERNEL.cached
+    swap()
+    clock.moment += 1
+    for _ in range(3):
+        assert (await asked(application, "/media/private/x.txt")).status == 404
 
 
 @pytest.mark.parametrize("to", ["private", "private/public"])
-def test_a_root_that_is_turned_to_a_private_folder_itself(
+async def test_a_root_that_is_turned_to_a_private_folder_itself(
     to: str, top: Path, resolver: str, clock: Clock
 ) -> None:
     """A root within it is a root of its own, and there the file is this location's."""
@@ -171,19 +168,18 @@ def test_a_root_that_is_turned_to_a_private_folder_itself(
         Location(url="/private/", root=top / "all" / "private", access="internal"),
     )
 
-    async def main() -> None:
-        assert (await asked(application, "/media/a.txt")).body == b"media"
-        (top / "new").symlink_to(f"all/{to}")
-        (top / "new").rename(top / "root")
-        clock.moment += 1
-        for _ in range(2):
-            answer = await asked(application, "/media/x.txt")
-            assert answer.status == (404 if to == "private" else 200)
-
-    asyncio.run(main())
+    assert (await asked(application, "/media/a.txt")).body == b"media"
+    (top / "new").symlink_to(f"all/{to}")
+    (top / "new").rename(top / "root")
+    clock.moment += 1
+    for _ in range(2):
+        answer = await asked(application, "/media/x.txt")
+        assert answer.status == (404 if to == "private" else 200)
 
 
-def test_one_folder_that_was_given_to_two_locations(top: Path, resolver: str, clock: Clock) -> None:
+async def test_one_folder_that_was_given_to_two_locations(
+    top: Path, resolver: str, clock: Clock
+) -> None:
     """That is meant, and a check warns of it. Turned to above the folder, the root isn't meant."""
     (top / "root").symlink_to("all/private")
     application = MediaMiddleware(
@@ -192,15 +188,12 @@ def test_one_folder_that_was_given_to_two_locations(top: Path, resolver: str, cl
         Location(url="/private/", root=top / "all" / "private", access="internal"),
     )
 
-    async def main() -> None:
-        assert (await asked(application, "/media/x.txt")).body == SECRET
-        (top / "new").symlink_to("all")
-        (top / "new").rename(top / "root")
-        clock.moment += 1
-        assert (await asked(application, "/media/a.txt")).body == b"all"
-        assert (await asked(application, "/media/private/x.txt")).status == 404
-
-    asyncio.run(main())
+    assert (await asked(application, "/media/x.txt")).body == SECRET
+    (top / "new").symlink_to("all")
+    (top / "new").rename(top / "root")
+    clock.moment += 1
+    assert (await asked(application, "/media/a.txt")).body == b"all"
+    assert (await asked(application, "/media/private/x.txt")).status == 404
 
 
 @pytest.mark.parametrize("follow_symlinks", [False, True])
@@ -224,7 +217,7 @@ def test_a_public_root_within_a_private_one(
         assert ask(application, "/media/out").status == 404
 
 
-def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
+async def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
     top: Path, clock: Clock
 ) -> None:
     with open(top / "media" / "a.txt", "rb") as file:
@@ -238,17 +231,14 @@ def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
     served = application._handlers[1]
     assert served.prefix == "/media/"
 
-    async def main() -> None:
+    await asked(application, "/media/a.txt")
+    assert served._source.version_nowait(b"a.txt") is not None
+    for _ in range(2):
         await asked(application, "/media/a.txt")
-        assert served._source.version_nowait(b"a.txt") is not None
-        for _ in range(2):
-            await asked(application, "/media/a.txt")
-        assert served._source._files
-
-    asyncio.run(main())
+    assert served._source._files
 
 
-def test_cached_files_beside_a_private_folder_need_no_worker(
+async def test_cached_files_beside_a_private_folder_need_no_worker(
     top: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of the location's workers wait for a disk that hangs."""
@@ -273,7 +263,7 @@ def test_cached_files_beside_a_private_folder_need_no_worker(
         assert not gate.reached.is_set()
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         gate.open.set()
 
@@ -290,7 +280,9 @@ def handing_over(path: Path) -> Any:
     return view
 
 
-def test_x_sendfile_follows_the_root_as_it_is_now(top: Path, resolver: str, clock: Clock) -> None:
+async def test_x_sendfile_follows_the_root_as_it_is_now(
+    top: Path, resolver: str, clock: Clock
+) -> None:
     root, swap = link_root(top)
     target = {"path": top / "media" / "a.txt"}
 
@@ -299,22 +291,19 @@ def test_x_sendfile_follows_the_root_as_it_is_now(top: Path, resolver: str, cloc
 
     application = MediaMiddleware(view, Location(url="/p/", root=root, access="internal"))
 
-    async def main() -> None:
-        async def answer(path: Path) -> tuple[int | None, bytes]:
-            target["path"] = path
-            told = await asked(application, "/view")
-            return told.status, told.body
+    async def answer(path: Path) -> tuple[int | None, bytes]:
+        target["path"] = path
+        told = await asked(application, "/view")
+        return told.status, told.body
 
-        by_link, old, new = (top / name / "a.txt" for name in ("root", "media", "all"))
-        assert await answer(by_link) == await answer(old) == (200, b"media")
-        assert (await answer(new))[0] == 500
-        swap()
-        clock.moment += 1
-        assert await answer(by_link) == await answer(new) == (200, b"all")
-        # Not the file of this name beneath the new root.
-        assert (await answer(old))[0] == 500
-
-    asyncio.run(main())
+    by_link, old, new = (top / name / "a.txt" for name in ("root", "media", "all"))
+    assert await answer(by_link) == await answer(old) == (200, b"media")
+    assert (await answer(new))[0] == 500
+    swap()
+    clock.moment += 1
+    assert await answer(by_link) == await answer(new) == (200, b"all")
+    # Not the file of this name beneath the new root.
+    assert (await answer(old))[0] == 500
 
 
 # --- Where a folder lies --------------------------------------------------------------------------
@@ -327,7 +316,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate.open.set()
 
 
-def test_a_private_disk_that_hangs_does_not_stop_the_others(
+async def test_a_private_disk_that_hangs_does_not_stop_the_others(
     top: Path, clock: Clock, looks: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its folder is where it was last."""
@@ -340,19 +329,16 @@ def test_a_private_disk_that_hangs_does_not_stop_the_others(
     monkeypatch.setattr(guard, "_look", looks)
     monkeypatch.setattr(guard, "_PATIENCE", 0.1)
 
-    async def main() -> None:
-        assert (await asked(application, "/media/a.txt")).body == b"media"
-        swap()
-        for _ in range(3):
-            clock.moment += 1
-            assert (await asked(application, "/media/private/x.txt")).status == 404
-            assert (await asked(application, "/media/a.txt")).body == b"all"
-
-    asyncio.run(main())
+    assert (await asked(application, "/media/a.txt")).body == b"media"
+    swap()
+    for _ in range(3):
+        clock.moment += 1
+        assert (await asked(application, "/media/private/x.txt")).status == 404
+        assert (await asked(application, "/media/a.txt")).body == b"all"
     assert len(looks.threads) == 1  # and that one waits on
 
 
-def test_a_folder_of_which_nothing_can_be_told_is_where_it_was_last(
+async def test_a_folder_of_which_nothing_can_be_told_is_where_it_was_last(
     top: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(str(top / "all" / "private"))
@@ -361,10 +347,10 @@ def test_a_folder_of_which_nothing_can_be_told_is_where_it_was_last(
     monkeypatch.setattr(guard, "_look", Failing(errno.EIO))
     clock.moment += 1
     assert place.now() == known
-    assert asyncio.run(place.told()) is None
+    assert await place.told() is None
 
 
-def test_a_folder_is_looked_up_in_the_caller_where_no_thread_can_be_started(
+async def test_a_folder_is_looked_up_in_the_caller_where_no_thread_can_be_started(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Place(str(top / "all" / "private"))
@@ -372,4 +358,4 @@ def test_a_folder_is_looked_up_in_the_caller_where_no_thread_can_be_started(
     (top / "all").rename(top / "moved")
     (top / "all").symlink_to("moved")
     assert place.now().path == str(top / "moved" / "private")
-    assert asyncio.run(place.told()) is None
+    assert await place.told() is None

@@ -28,6 +28,8 @@ from ...support.programs import program
 from ..support import RESOLVERS, Clock, Failing, idle, opened, opened_files, resolve_by
 from .support import SECRET, THREADS, Outcome, becomes, outcome, read_file
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -237,7 +239,9 @@ def _ids(cases: list[tuple[bytes, Outcome]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "expected"), _ids(NAMES + THROUGH_LINKS))
-def test_open(name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers) -> None:
+async def test_open(
+    name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers
+) -> None:
     if name == b"device" and not (tree / "device").exists():
         pytest.skip("devices are made by root alone")
 
@@ -249,7 +253,7 @@ def test_open(name: bytes, expected: Outcome, tree: Path, resolver: str, executo
 
     # The first is opened in a worker; the others on the loop, as far as they can be.
     try:
-        outcomes = asyncio.run(main())
+        outcomes = await main()
     finally:
         with contextlib.suppress(OSError):  # let go whoever waits for a writer, and shouldn't
             os.close(os.open(tree / "fifo", os.O_WRONLY | os.O_NONBLOCK))
@@ -260,8 +264,8 @@ def test_open(name: bytes, expected: Outcome, tree: Path, resolver: str, executo
     assert opened_files(tree) == []
 
 
-def test_an_endless_name(tree: Path, resolver: str, executor: Workers) -> None:
-    end = asyncio.run(outcome(LocalSource(str(tree), executor), b"folder/" * 2000 + b"x"))
+async def test_an_endless_name(tree: Path, resolver: str, executor: Workers) -> None:
+    end = await outcome(LocalSource(str(tree), executor), b"folder/" * 2000 + b"x")
     assert end in (errno.ENOENT, errno.ENAMETOOLONG)
 
 
@@ -276,7 +280,7 @@ def test_an_endless_name(tree: Path, resolver: str, executor: Workers) -> None:
         ]
     ),
 )
-def test_follow_symlinks(
+async def test_follow_symlinks(
     name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers
 ) -> None:
     async def main() -> list[Outcome]:
@@ -285,11 +289,11 @@ def test_follow_symlinks(
         await outcome(root, b"a.txt")
         return [first, await outcome(root, name)]
 
-    assert asyncio.run(main()) == [expected] * 2
+    assert await main() == [expected] * 2
     assert opened_files(tree) == []
 
 
-def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers) -> None:
+async def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers) -> None:
     root = LocalSource(str(tree), executor, follow_symlinks=[tree.parent / "root-secret"])
     expected: dict[bytes, Outcome] = {
         b"a.txt": b"a",
@@ -307,7 +311,7 @@ def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers
     async def main() -> dict[bytes, Outcome]:
         return {name: await outcome(root, name) for name in expected}
 
-    ends = asyncio.run(main())
+    ends = await main()
     if resolver == "name":  # which tells one reason for all that is no file of the root
         assert {name for name, end in ends.items() if isinstance(end, bytes)} == {
             name for name, end in expected.items() if isinstance(end, bytes)
@@ -318,7 +322,7 @@ def test_links_into_allowed_folders(tree: Path, resolver: str, executor: Workers
     assert opened_files(tree) == []
 
 
-def test_an_allowed_folder_that_is_swapped_while_a_link_is_resolved(
+async def test_an_allowed_folder_that_is_swapped_while_a_link_is_resolved(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was resolved is opened beneath the folder that it was found in."""
@@ -339,20 +343,20 @@ def test_an_allowed_folder_that_is_swapped_while_a_link_is_resolved(
     root = LocalSource(str(media), executor, follow_symlinks=(str(media.parent / "shared"),))
     for resolver in [name for name in RESOLVERS if name != "name"]:
         resolve_by(resolver, monkeypatch)
-        assert asyncio.run(outcome(root, b"link")) == errno.EXDEV
+        assert await outcome(root, b"link") == errno.EXDEV
         (media.parent / "shared" / "folder").unlink()
         (media.parent / "shared" / "old").rename(media.parent / "shared" / "folder")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 @pytest.mark.parametrize("name", [b"cwd/etc/passwd", b"root/etc/passwd", b"exe", b"fd/0", b"fd/1"])
-def test_magic_links_lead_nowhere(name: bytes, resolver: str, executor: Workers) -> None:
+async def test_magic_links_lead_nowhere(name: bytes, resolver: str, executor: Workers) -> None:
     # They name no path that could be looked at.
-    end = asyncio.run(outcome(LocalSource("/proc/self", executor), name))
+    end = await outcome(LocalSource("/proc/self", executor), name)
     assert end in (FileMissingError, errno.ELOOP, errno.EXDEV, errno.ENOENT, errno.ENOTDIR)
 
 
-def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
+async def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
     # Not below pytest's own folder, which is for one user alone.
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -372,14 +376,14 @@ def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
             async def main() -> list[Outcome]:
                 return [await outcome(served, name) for name in names]
 
-            assert asyncio.run(main()) == [b"a", errno.EACCES, errno.EACCES, errno.EACCES]
+            assert await main() == [b"a", errno.EACCES, errno.EACCES, errno.EACCES]
         finally:
             if is_root:
                 os.seteuid(0)
             (root / "closed").chmod(0o700)
 
 
-def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers) -> None:
+async def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers) -> None:
     (tmp_path / "mount").mkdir()
     (tmp_path / "a.txt").write_text("a")
     command = [program("mount"), "-t", "tmpfs", "none", tmp_path / "mount"]
@@ -392,13 +396,13 @@ def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers
         async def main() -> list[Outcome]:
             return [await outcome(root, name) for name in (b"a.txt", b"mount/b.txt") * 2]
 
-        assert asyncio.run(main()) == [b"a", b"b"] * 2
+        assert await main() == [b"a", b"b"] * 2
     finally:
         subprocess.run(["umount", "-l", tmp_path / "mount"], check=True)
 
 
 @pytest.mark.parametrize("swapped", ["folder", "folder/b.txt"])
-def test_a_swap_while_walking(
+async def test_a_swap_while_walking(
     swapped: str, media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link takes the place of what was just seen to be none."""
@@ -416,12 +420,12 @@ def test_a_swap_while_walking(
                 )
 
     monkeypatch.setattr(os, "readlink", swapping)
-    end = asyncio.run(outcome(LocalSource(str(media), executor), b"folder/b.txt"))
+    end = await outcome(LocalSource(str(media), executor), b"folder/b.txt")
     assert (media / "old").exists()
     assert end in (errno.ELOOP, errno.ENOTDIR)
 
 
-def test_a_folder_that_leaves_while_walking(
+async def test_a_folder_that_leaves_while_walking(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``..`` is the folder that was passed, not the one the folder is in by now."""
@@ -437,7 +441,7 @@ def test_a_folder_that_leaves_while_walking(
         return fd
 
     monkeypatch.setattr(os, "open", leaving)
-    assert asyncio.run(outcome(LocalSource(str(media), executor), b"link")) == b"a"
+    assert (await outcome(LocalSource(str(media), executor), b"link")) == b"a"
 
 
 @pytest.mark.parametrize("resolver", [name for name in RESOLVERS if name != "name"])
@@ -461,6 +465,8 @@ def test_a_race_with_whoever_renames(
     swapper = threading.Thread(target=swap)
     swapper.start()
     try:
+        # A loop of its own, which ends in the test: until then its timer keeps the source, and so the
+        # root's descriptor.
         ends = asyncio.run(main())
     finally:
         ended.set()
@@ -470,46 +476,41 @@ def test_a_race_with_whoever_renames(
 
 
 @pytest.mark.skipif("openat2" not in RESOLVERS, reason="no openat2")
-def test_eagain_is_asked_again(
+async def test_eagain_is_asked_again(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     root = LocalSource(str(media), executor)
     raced = Failing(errno.EAGAIN, KERNEL.open, times=3)
     monkeypatch.setattr(KERNEL, "open", raced)
-    assert asyncio.run(read_file(root, b"a.txt")) == b"a"
+    assert await read_file(root, b"a.txt") == b"a"
     assert raced.calls == 4
     assert len(clock.slept) == 3
 
 
 @pytest.mark.skipif("openat2" not in RESOLVERS, reason="no openat2")
-def test_eagain_is_not_asked_for_ever(
+async def test_eagain_is_not_asked_for_ever(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     root = LocalSource(str(media), executor)
     raced = Failing(errno.EAGAIN)
     monkeypatch.setattr(KERNEL, "open", raced)
-    assert asyncio.run(outcome(root, b"a.txt")) == errno.EAGAIN
+    assert await outcome(root, b"a.txt") == errno.EAGAIN
     assert 1 < raced.calls < 100
     assert sum(clock.slept) < 2
     assert opened_files(media) == []
 
 
-def test_a_root_that_comes_later(tmp_path: Path, resolver: str, executor: Workers) -> None:
-    async def main() -> None:
-        root = LocalSource(str(tmp_path / "later"), executor)
-        assert await outcome(root, b"a.txt") == errno.ENOENT
-        (tmp_path / "later").mkdir()
-        assert await outcome(root, b"a.txt") == errno.ENOENT
-        (tmp_path / "later" / "a.txt").write_text("a")
-        assert await outcome(root, b"a.txt") == b"a"
-
-    asyncio.run(main())
+async def test_a_root_that_comes_later(tmp_path: Path, resolver: str, executor: Workers) -> None:
+    root = LocalSource(str(tmp_path / "later"), executor)
+    assert await outcome(root, b"a.txt") == errno.ENOENT
+    (tmp_path / "later").mkdir()
+    assert await outcome(root, b"a.txt") == errno.ENOENT
+    (tmp_path / "later" / "a.txt").write_text("a")
+    assert await outcome(root, b"a.txt") == b"a"
 
 
-def test_a_root_that_is_no_folder(media: Path, resolver: str, executor: Workers) -> None:
-    assert (
-        asyncio.run(outcome(LocalSource(str(media / "a.txt"), executor), b"a.txt")) == errno.ENOTDIR
-    )
+async def test_a_root_that_is_no_folder(media: Path, resolver: str, executor: Workers) -> None:
+    assert (await outcome(LocalSource(str(media / "a.txt"), executor), b"a.txt")) == errno.ENOTDIR
 
 
 def swap_by_renames(media: Path, new: Path) -> None:
@@ -523,7 +524,7 @@ def turn_the_link(media: Path, new: Path) -> None:
 
 
 @pytest.mark.parametrize("swap", [swap_by_renames, turn_the_link])
-def test_a_root_that_is_swapped(
+async def test_a_root_that_is_swapped(
     swap: Callable[[Path, Path], None],
     media: Path,
     resolver: str,
@@ -538,41 +539,36 @@ def test_a_root_that_is_swapped(
     (new / "a.txt").write_text("new")
     (new / "c.txt").write_text("c")
 
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"a"] * 2
-        swap(media, new)
-        clock.moment += 1
-        assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"new"] * 2
-        assert await outcome(root, b"c.txt") == b"c"
-        assert await outcome(root, b"folder/b.txt") == errno.ENOENT
-
-    asyncio.run(main())
+    root = LocalSource(str(media), executor)
+    assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"a"] * 2
+    swap(media, new)
+    clock.moment += 1
+    assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"new"] * 2
+    assert await outcome(root, b"c.txt") == b"c"
+    assert await outcome(root, b"folder/b.txt") == errno.ENOENT
 
 
-def test_a_root_that_goes(media: Path, resolver: str, executor: Workers, clock: Clock) -> None:
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        assert await outcome(root, b"a.txt") == b"a"
-        os.rename(media, media.parent / "gone")
-        clock.moment += 1
-        assert [await outcome(root, b"a.txt") for _ in range(2)] == [errno.ENOENT] * 2
-        os.rename(media.parent / "gone", media)
-        assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"a"] * 2
+async def test_a_root_that_goes(
+    media: Path, resolver: str, executor: Workers, clock: Clock
+) -> None:
+    root = LocalSource(str(media), executor)
+    assert await outcome(root, b"a.txt") == b"a"
+    os.rename(media, media.parent / "gone")
+    clock.moment += 1
+    assert [await outcome(root, b"a.txt") for _ in range(2)] == [errno.ENOENT] * 2
+    os.rename(media.parent / "gone", media)
+    assert [await outcome(root, b"a.txt") for _ in range(2)] == [b"a"] * 2
 
-    asyncio.run(main())
 
-
-def test_a_removed_file_is_gone_at_once(media: Path, resolver: str, executor: Workers) -> None:
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        assert await outcome(root, b"a.txt") == b"a"
-        (media / "a.txt").unlink()
-        assert await outcome(root, b"a.txt") == errno.ENOENT
-        (media / "a.txt").write_text("again")
-        assert await outcome(root, b"a.txt") == b"again"
-
-    asyncio.run(main())
+async def test_a_removed_file_is_gone_at_once(
+    media: Path, resolver: str, executor: Workers
+) -> None:
+    root = LocalSource(str(media), executor)
+    assert await outcome(root, b"a.txt") == b"a"
+    (media / "a.txt").unlink()
+    assert await outcome(root, b"a.txt") == errno.ENOENT
+    (media / "a.txt").write_text("again")
+    assert await outcome(root, b"a.txt") == b"again"
 
 
 def test_one_descriptor_of_the_root_is_held(
@@ -585,6 +581,8 @@ def test_one_descriptor_of_the_root_is_held(
             clock.moment += 1
         return root
 
+    # A loop of its own, which ends in the test: until then its timer keeps the source, and so the
+    # root's descriptor.
     root = asyncio.run(main())
     idle(executor, THREADS)
     assert len(opened(media)) <= 1
@@ -592,37 +590,34 @@ def test_one_descriptor_of_the_root_is_held(
     assert opened(media) == []
 
 
-def test_a_root_that_nobody_asks_is_let_go(
+async def test_a_root_that_nobody_asks_is_let_go(
     media: Path, resolver: str, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that its file system may be unmounted; and one timer is enough, whatever is asked."""
     monkeypatch.setattr(local, "_IDLE", 0.2)
 
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        loop = asyncio.get_running_loop()
-        timers: list[object] = []
-        call_later = loop.call_later
+    root = LocalSource(str(media), executor)
+    loop = asyncio.get_running_loop()
+    timers: list[object] = []
+    call_later = loop.call_later
 
-        def counted(delay: float, call: Any, *args: Any, **kwargs: Any) -> Any:
-            if call == root._let_go:
-                timers.append(call)
-            return call_later(delay, call, *args, **kwargs)
+    def counted(delay: float, call: Any, *args: Any, **kwargs: Any) -> Any:
+        if call == root._let_go:
+            timers.append(call)
+        return call_later(delay, call, *args, **kwargs)
 
-        monkeypatch.setattr(loop, "call_later", counted)
-        for _ in range(2):
-            timers.clear()
-            for _ in range(50):
-                assert await outcome(root, b"a.txt") == b"a"
-            assert len(timers) <= 5
-            async with asyncio.timeout(10):
-                while opened(media):  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
-
-    asyncio.run(main())
+    monkeypatch.setattr(loop, "call_later", counted)
+    for _ in range(2):
+        timers.clear()
+        for _ in range(50):
+            assert await outcome(root, b"a.txt") == b"a"
+        assert len(timers) <= 5
+        async with asyncio.timeout(10):
+            while opened(media):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
-def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Workers) -> None:
+async def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Workers) -> None:
     command = [program("mount"), "-t", "tmpfs", "none", tmp_path]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("may not mount anything")
@@ -641,13 +636,13 @@ def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Wor
                 await asyncio.sleep(0.1)
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=False, capture_output=True)
 
 
 @pytest.mark.parametrize("name", [b"nope", b"folder", b"link", b"a.txt/x"])
-def test_a_miss_leaves_nothing_open(
+async def test_a_miss_leaves_nothing_open(
     name: bytes, media: Path, resolver: str, executor: Workers
 ) -> None:
     (media / "link").symlink_to("/etc/passwd")
@@ -659,7 +654,7 @@ def test_a_miss_leaves_nothing_open(
 
     gc.disable()  # what a cycle holds would be closed now and then only
     try:
-        asyncio.run(main())
+        await main()
         idle(executor, THREADS)
         assert becomes(lambda: len(opened(media)) <= 1)
     finally:
@@ -686,7 +681,7 @@ def excluded(*folders: Path) -> list[ExcludedFolder]:
 
 
 @pytest.mark.parametrize("follow_symlinks", [False, True])
-def test_guarded_folders(
+async def test_guarded_folders(
     follow_symlinks: bool, guarded: Path, resolver: str, executor: Workers
 ) -> None:
     root = LocalSource(
@@ -705,32 +700,26 @@ def test_guarded_folders(
         b"folder/up/x.txt",
     ]
 
-    async def main() -> None:
-        for _ in range(2):
-            for name in refused:
-                assert not isinstance(await outcome(root, name), bytes)
-            assert await outcome(root, b"a.txt") == b"a"
-            assert await outcome(root, b"private2/x.txt") == b"x"
-
-    asyncio.run(main())
+    for _ in range(2):
+        for name in refused:
+            assert not isinstance(await outcome(root, name), bytes)
+        assert await outcome(root, b"a.txt") == b"a"
+        assert await outcome(root, b"private2/x.txt") == b"x"
     assert opened_files(guarded) == []
 
 
-def test_a_guarded_folder_that_is_a_link(
+async def test_a_guarded_folder_that_is_a_link(
     guarded: Path, resolver: str, executor: Workers, clock: Clock
 ) -> None:
     (guarded / "named").symlink_to("private")
     root = LocalSource(str(guarded), executor, excluded=excluded(guarded / "named"))
 
-    async def main() -> None:
-        for _ in range(2):
-            assert not isinstance(await outcome(root, b"named/x.txt"), bytes)
-            assert await outcome(root, b"private/x.txt") is FileMissingError
-            assert await outcome(root, b"private2/x.txt") == b"x"
-        (guarded / "named").unlink()
-        (guarded / "named").symlink_to("private2")
-        clock.moment += 1
-        for _ in range(2):
-            assert await outcome(root, b"private2/x.txt") is FileMissingError
-
-    asyncio.run(main())
+    for _ in range(2):
+        assert not isinstance(await outcome(root, b"named/x.txt"), bytes)
+        assert await outcome(root, b"private/x.txt") is FileMissingError
+        assert await outcome(root, b"private2/x.txt") == b"x"
+    (guarded / "named").unlink()
+    (guarded / "named").symlink_to("private2")
+    clock.moment += 1
+    for _ in range(2):
+        assert await outcome(root, b"private2/x.txt") is FileMissingError

@@ -25,6 +25,8 @@ from media_asgi.sources.workers import Workers
 from ..support import Failing
 from .support import _read, drop
 
+pytestmark = pytest.mark.anyio
+
 
 def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     if file.read_nowait(0, 1) is None:
@@ -39,10 +41,10 @@ def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first == b"0123"  # what was read stays what it was
 
 
-def test_spans_of_every_size(media: Path, executor: Workers) -> None:
+async def test_spans_of_every_size(media: Path, executor: Workers) -> None:
     content = os.urandom(600_000)
     (media / "large").write_bytes(content)
-    file = asyncio.run(LocalSource(str(media), executor).open(b"large", WHOLE))
+    file = await LocalSource(str(media), executor).open(b"large", WHOLE)
     try:
         got = {}
         for count in (1, 4096, 16 * 1024, 16 * 1024 + 1, 100_000, 256 * 1024, 500_000, 5):
@@ -56,7 +58,7 @@ def test_spans_of_every_size(media: Path, executor: Workers) -> None:
         file.close()
 
 
-def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         assert await file._read(2, 3) == b"234"
         assert await file._read(8, 100) == b"89"
@@ -67,25 +69,25 @@ def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
             b"%d" % n for n in range(10)
         ]
 
-    asyncio.run(main())
-    asyncio.run(many())
+    await main()
+    await many()
     # Where there is no positional read, one reads after the other.
     monkeypatch.delattr(os, "pread")
-    asyncio.run(main())
+    await main()
 
 
-def test_the_kernel_is_told_what_comes_next(
+async def test_the_kernel_is_told_what_comes_next(
     file: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advice = []
     if not hasattr(os, "posix_fadvise"):
         pytest.skip("no posix_fadvise")
     monkeypatch.setattr(os, "posix_fadvise", lambda *args: advice.append(args))
-    assert asyncio.run(_read(file, 2, 3)) == b"234"
+    assert await _read(file, 2, 3) == b"234"
     assert advice == [(file.fd, 5, 1024 * 1024, os.POSIX_FADV_WILLNEED)]
     # It is advice only.
     monkeypatch.setattr(os, "posix_fadvise", Failing(errno.EINVAL))
-    assert asyncio.run(_read(file, 2, 3)) == b"234"
+    assert await _read(file, 2, 3) == b"234"
 
 
 async def _stream(file: LocalFile, start: int, stop: int, size: int = 2) -> list[bytes]:
@@ -94,19 +96,19 @@ async def _stream(file: LocalFile, start: int, stop: int, size: int = 2) -> list
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
-def test_a_file_is_streamed_in_chunks(
+async def test_a_file_is_streamed_in_chunks(
     is_cached: bool, file: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_cached:
         monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
-    assert asyncio.run(_stream(file, 1, 8, 3)) == [b"123", b"456", b"7"]
-    assert asyncio.run(_stream(file, 4, 4)) == []
+    assert await _stream(file, 1, 8, 3) == [b"123", b"456", b"7"]
+    assert await _stream(file, 4, 4) == []
     with pytest.raises(TruncatedFileError, match="the file ends at byte 10"):
-        asyncio.run(_stream(file, 8, 12))
+        await _stream(file, 8, 12)
 
 
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM])
-def test_where_there_is_no_rwf_nowait(
+async def test_where_there_is_no_rwf_nowait(
     error: int, file: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_file, "_refusing_nowait", set())
@@ -115,7 +117,7 @@ def test_where_there_is_no_rwf_nowait(
     for _ in range(3):
         assert file.read_nowait(0, 5) is None
     assert preadv.calls == 1  # asked once, and then no more
-    assert asyncio.run(_read(file, 0, 5)) == b"01234"
+    assert await _read(file, 0, 5) == b"01234"
 
 
 def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,14 +129,14 @@ def test_read_now_that_would_wait(file: LocalFile, monkeypatch: pytest.MonkeyPat
     assert preadv.calls == 3  # the next time it may be there
 
 
-def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read_now_that_fails(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "preadv", Failing(errno.EIO))
     with pytest.raises(FileReadError, match="Input/output error at byte 3"):
         file.read_nowait(3, 5)
     monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
     monkeypatch.setattr(os, "pread", Failing(errno.EIO))
     with pytest.raises(FileReadError, match="Input/output error at byte 3"):
-        asyncio.run(_stream(file, 3, 5))
+        await _stream(file, 3, 5)
 
 
 def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +145,8 @@ def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) 
     assert file.read_nowait(0, 5) is None
 
 
-def test_is_cached(cold: Path, executor: Workers) -> None:
-    file = asyncio.run(LocalSource(str(cold.parent), executor).open(b"cold", WHOLE))
+async def test_is_cached(cold: Path, executor: Workers) -> None:
+    file = await LocalSource(str(cold.parent), executor).open(b"cold", WHOLE)
     try:
         size = file.info.size
         assert not file.is_cached(0, size)

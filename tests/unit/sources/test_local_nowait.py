@@ -1,6 +1,5 @@
 """What the event loop's thread does by itself, and what it leaves to a worker."""
 
-import asyncio
 import errno
 import os
 import threading
@@ -20,6 +19,8 @@ from media_asgi.sources.workers import Workers
 
 from ..support import RESOLVERS, Clock, Failing
 from .support import drop, open_file, outcome
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -44,32 +45,29 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return waited
 
 
-def test_the_loop_does_not_wait_for_the_disk(
+async def test_the_loop_does_not_wait_for_the_disk(
     cold: Path, resolver: str, executor: Workers, watched: list[str], clock: Clock
 ) -> None:
     content = cold.read_bytes()
 
-    async def main() -> None:
-        root = LocalSource(str(cold.parent), executor)
-        for _ in range(3):
-            file = await open_file(root, b"cold")
-            assert watched == []
-            drop(cold)
-            assert not file.is_cached(0, 1000)
-            # The kernel begins to read, and a fast disk may be done at once.
-            assert file.read_nowait(0, 1000) in (None, content[:1000])
-            assert await file._read(0, 1000) == content[:1000]
-            assert file.read_nowait(0, 1000) == content[:1000]
-            file.close()
-            assert not isinstance(await outcome(root, b"nope"), bytes)
-            assert watched == []
-            clock.moment += 1
-
-    asyncio.run(main())
+    root = LocalSource(str(cold.parent), executor)
+    for _ in range(3):
+        file = await open_file(root, b"cold")
+        assert watched == []
+        drop(cold)
+        assert not file.is_cached(0, 1000)
+        # The kernel begins to read, and a fast disk may be done at once.
+        assert file.read_nowait(0, 1000) in (None, content[:1000])
+        assert await file._read(0, 1000) == content[:1000]
+        assert file.read_nowait(0, 1000) == content[:1000]
+        file.close()
+        assert not isinstance(await outcome(root, b"nope"), bytes)
+        assert watched == []
+        clock.moment += 1
 
 
 @pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
-def test_what_is_cached_is_opened_and_read_on_the_loop(
+async def test_what_is_cached_is_opened_and_read_on_the_loop(
     media: Path, executor: Workers, clock: Clock
 ) -> None:
     async def main() -> None:
@@ -93,14 +91,14 @@ def test_what_is_cached_is_opened_and_read_on_the_loop(
     with open(media / "a.txt", "rb") as file:
         if not KERNEL.is_local(file.fileno()):
             pytest.skip("this file system may ask a server")
-    asyncio.run(main())
+    (await main())
 
 
 @pytest.mark.skipif("openat2" not in RESOLVERS, reason="no openat2")
 @pytest.mark.parametrize(
     ("error", "worker"), [(errno.EAGAIN, True), (errno.EXDEV, True), (errno.EMFILE, False)]
 )
-def test_open_now_that_fails(
+async def test_open_now_that_fails(
     error: int,
     worker: bool,
     media: Path,
@@ -120,18 +118,15 @@ def test_open_now_that_fails(
             assert await outcome(root, b"a.txt") == error
 
     monkeypatch.setattr(KERNEL, "cached", True)
-    asyncio.run(main())
+    (await main())
 
 
-def test_a_file_system_with_a_server_behind_it(
+async def test_a_file_system_with_a_server_behind_it(
     media: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
 
-    async def main() -> None:
-        root = LocalSource(str(media), executor)
-        for _ in range(2):
-            assert await outcome(root, b"a.txt") == b"a"
-            assert root.open_nowait(b"a.txt", WHOLE) is None
-
-    asyncio.run(main())
+    root = LocalSource(str(media), executor)
+    for _ in range(2):
+        assert await outcome(root, b"a.txt") == b"a"
+        assert root.open_nowait(b"a.txt", WHOLE) is None

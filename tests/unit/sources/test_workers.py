@@ -22,6 +22,8 @@ from media_asgi.sources.workers import Workers, in_worker
 
 from ..support import Clock, Failing, Gate, answer_of, asked, idle, opened_files
 
+pytestmark = pytest.mark.anyio
+
 
 class NoThreads:
     """``Thread.start`` as at a container's limit of processes, while ``full``."""
@@ -104,50 +106,44 @@ def test_a_call_waits_for_the_one_thread_that_there_is(
     assert second.result(10).name == "media-asgi"
 
 
-def test_a_refused_call_works_on_no_descriptor(pool: Workers, no_threads: NoThreads) -> None:
+async def test_a_refused_call_works_on_no_descriptor(pool: Workers, no_threads: NoThreads) -> None:
     fd = os.open(os.devnull, os.O_RDONLY)
     descriptor = Descriptor(fd)
     seen: list[int] = []
 
-    async def main() -> None:
-        with pytest.raises(OSError, match="can't start new thread"):
-            await in_worker(pool, (descriptor,), seen.append, fd)
-        assert is_open(fd)
-        descriptor.close()
-        assert not is_open(fd)
-        no_threads.full = False
-        await in_worker(pool, (), int)
-
-    asyncio.run(main())
+    with pytest.raises(OSError, match="can't start new thread"):
+        await in_worker(pool, (descriptor,), seen.append, fd)
+    assert is_open(fd)
+    descriptor.close()
+    assert not is_open(fd)
+    no_threads.full = False
+    await in_worker(pool, (), int)
     idle(pool, 2)
     assert seen == []
 
 
 @pytest.mark.parametrize("turns", range(4))
-def test_a_call_given_up_before_it_is_refused(
+async def test_a_call_given_up_before_it_is_refused(
     turns: int, pool: Workers, no_threads: NoThreads
 ) -> None:
     descriptor = Descriptor(fd := os.open(os.devnull, os.O_RDONLY))
     seen: list[int] = []
 
-    async def main() -> None:
-        call = in_worker(pool, (descriptor,), seen.append, fd)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        call.cancel()
-        descriptor.close()
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert not is_open(fd)
-
-    asyncio.run(main())
+    call = in_worker(pool, (descriptor,), seen.append, fd)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    descriptor.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not is_open(fd)
     no_threads.full = False
     idle(pool, 2)
     assert seen == []
 
 
 @pytest.mark.parametrize("call", ["open", "read"])
-def test_where_no_thread_can_be_started_the_answer_is_503(
+async def test_where_no_thread_can_be_started_the_answer_is_503(
     call: str,
     media: Path,
     no_threads: NoThreads,
@@ -169,15 +165,12 @@ def test_where_no_thread_can_be_started_the_answer_is_503(
         )
     application = MediaMiddleware(lambda *_: None, Location(url="/media/", root=media))  # type: ignore[arg-type]
 
-    async def main() -> None:
-        for _ in range(3):
-            answer = await asked(application, "/media/a.txt")
-            assert answer.status == 503
-            assert answer.headers["retry-after"] == "1"
-        no_threads.full = False
-        assert (await asked(application, "/media/b.txt")).body == b"world"
-
-    asyncio.run(main())
+    for _ in range(3):
+        answer = await asked(application, "/media/a.txt")
+        assert answer.status == 503
+        assert answer.headers["retry-after"] == "1"
+    no_threads.full = False
+    assert (await asked(application, "/media/b.txt")).body == b"world"
     assert becomes(lambda: opened_files(media) == [])
     assert len(calls) == 1
     assert caplog.text.count("'/media/a.txt' can't be read") == 3
@@ -187,7 +180,7 @@ def test_where_no_thread_can_be_started_the_answer_is_503(
 # --- The disk hangs -----------------------------------------------------------------------------
 
 
-def test_a_call_that_nobody_waits_for_is_dropped(pool: Workers) -> None:
+async def test_a_call_that_nobody_waits_for_is_dropped(pool: Workers) -> None:
     gates = [Gate(int) for _ in range(2)]
     seen: list[int] = []
 
@@ -208,7 +201,7 @@ def test_a_call_that_nobody_waits_for_is_dropped(pool: Workers) -> None:
         assert not is_open(fd)
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         for gate in gates:
             gate.open.set()
@@ -216,7 +209,7 @@ def test_a_call_that_nobody_waits_for_is_dropped(pool: Workers) -> None:
     assert seen == []
 
 
-def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any) -> None:
+async def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any) -> None:
     pool = Workers(1, str(media), timeout=0.05)
     gate = Gate(os.fstat)
     seen: list[bool] = []
@@ -235,7 +228,7 @@ def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any) -> No
         assert await asyncio.to_thread(becomes, lambda: not is_open(fd))
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         gate.open.set()
     assert seen == [True, False]
@@ -243,7 +236,7 @@ def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any) -> No
     assert opened_files(media) == []
 
 
-def test_an_open_that_ends_after_the_time_limit_leaves_nothing_open(
+async def test_an_open_that_ends_after_the_time_limit_leaves_nothing_open(
     media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Workers(1, str(media), timeout=0.05)
@@ -251,12 +244,9 @@ def test_an_open_that_ends_after_the_time_limit_leaves_nothing_open(
     gate = Gate(root._open)
     monkeypatch.setattr(root, "_open", gate)
 
-    async def main() -> None:
-        with pytest.raises(SourceBusyError):
-            await root.open(b"a.txt", WHOLE)
-        gate.open.set()
-
-    asyncio.run(main())
+    with pytest.raises(SourceBusyError):
+        await root.open(b"a.txt", WHOLE)
+    gate.open.set()
     idle(pool, 1)
     assert opened_files(media) == []
 
@@ -273,17 +263,14 @@ def test_a_disk_that_hangs_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch
     assert other.hung().is_news
 
 
-def test_a_disk_that_says_itself_that_it_is_late(pool: Workers) -> None:
+async def test_a_disk_that_says_itself_that_it_is_late(pool: Workers) -> None:
     """ETIMEDOUT, as NFS has it, is an answer."""
 
-    async def main() -> None:
-        with pytest.raises(TimeoutError, match="timed out"):
-            await in_worker(pool, (), Failing(errno.ETIMEDOUT))
-
-    asyncio.run(main())
+    with pytest.raises(TimeoutError, match="timed out"):
+        await in_worker(pool, (), Failing(errno.ETIMEDOUT))
 
 
-def test_503_where_the_disk_hangs_and_other_locations_go_on(
+async def test_503_where_the_disk_hangs_and_other_locations_go_on(
     media: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (media / "hangs").mkdir()
@@ -314,14 +301,14 @@ def test_503_where_the_disk_hangs_and_other_locations_go_on(
         gate.open.set()
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         gate.open.set()
     assert caplog.text.count("has not answered") == 1
     assert "'/hangs/a.txt'" in caplog.text
 
 
-def test_a_download_is_cut_where_the_disk_hangs_in_the_middle(
+async def test_a_download_is_cut_where_the_disk_hangs_in_the_middle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "large").write_bytes(bytes(8192))
@@ -349,7 +336,7 @@ def test_a_download_is_cut_where_the_disk_hangs_in_the_middle(
             await application(scope, receive, send)  # type: ignore[arg-type]
 
     try:
-        asyncio.run(main())
+        await main()
     finally:
         gate.open.set()
     answer = answer_of(messages)
@@ -390,37 +377,34 @@ def test_what_was_queued_before_the_end_is_done() -> None:
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_a_file_of_a_distant_file_system_is_not_closed_on_the_loop(
+async def test_a_file_of_a_distant_file_system_is_not_closed_on_the_loop(
     used: bool, media: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
     closing: list[str] = []
     close = os.close
 
-    async def main() -> None:
-        file = await LocalSource(str(media), pool).open(b"a.txt", WHOLE)
+    file = await LocalSource(str(media), pool).open(b"a.txt", WHOLE)
 
-        def watching(fd: int) -> None:
-            if fd == file.fd:
-                closing.append(threading.current_thread().name)
-            close(fd)
+    def watching(fd: int) -> None:
+        if fd == file.fd:
+            closing.append(threading.current_thread().name)
+        close(fd)
 
-        monkeypatch.setattr(os, "close", watching)
-        if used:
-            assert await file._read(0, 5) == b"hello"
-        file.close()
-
-    asyncio.run(main())
+    monkeypatch.setattr(os, "close", watching)
+    if used:
+        assert await file._read(0, 5) == b"hello"
+    file.close()
     idle(pool, 2)
     assert becomes(lambda: opened_files(media) == [])
     assert closing == ["media-asgi"]
 
 
-def test_a_file_is_closed_though_no_thread_is_left(
+async def test_a_file_is_closed_though_no_thread_is_left(
     media: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KERNEL, "is_local", lambda fd: False)
-    file = asyncio.run(LocalSource(str(media), pool).open(b"a.txt", WHOLE))
+    file = await LocalSource(str(media), pool).open(b"a.txt", WHOLE)
     assert isinstance(file, local_file.DistantFile)
     pool.shutdown()
     file.close()
