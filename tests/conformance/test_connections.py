@@ -88,10 +88,10 @@ def test_asked_again_the_answer_is_the_same_until_the_file_is_another(served: Me
         for seed in range(3):
             for _ in range(3):
                 assert client.get(small).body == noise(1000, seed=seed)
-            status = os.stat(served.root / "small.bin")
+            stat = os.stat(served.root / "small.bin")
             with open(served.root / "small.bin", "r+b") as file:
                 file.write(noise(1000, seed=seed + 1))
-            os.utime(served.root / "small.bin", ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.utime(served.root / "small.bin", ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def test_pipelined_requests_are_answered_in_order(served: Media) -> None:

@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,7 @@ PHASES = [
 ]
 
 
-def phases(site: WatchedSite) -> list[Callable[[Connection, str, list[tuple[str, str]]], None]]:
+def phases(site: WatchedSite) -> Sequence[Callable[[Connection, str, list[tuple[str, str]]], None]]:
     """All, but for pipelining where the server's own care for it is wanting, whatever it serves.
 
     Hypercorn keeps a task for each such client for ever, uvicorn on uvloop logs an exception.

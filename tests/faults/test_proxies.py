@@ -33,11 +33,11 @@ def test_nginx_takes_nothing_ahead_of_a_large_body_and_all_of_a_smaller_one(
     with serve(kind, tmp_path / "root") as site, Nginx(site.server.port, tmp_path) as nginx:
         large = site.sparse("large.bin", HALF_A_GIB + MIB).replace("/media/", "/impatient/")
         small = site.sparse("small.bin", 100 * MIB).replace("/media/", "/impatient/")
-        with Connection(nginx, rcvbuf=64 << 10) as client:  # type: ignore[arg-type]
+        with Connection(nginx, rcvbuf=64 << 10) as client:
             client.request(small)
             some(client, client.head(), MIB)
             site.wait(lambda: ahead(nginx) > 80 * MIB, 30)
-        with Connection(nginx, rcvbuf=64 << 10) as client:  # type: ignore[arg-type]
+        with Connection(nginx, rcvbuf=64 << 10) as client:
             client.request(large)
             response = client.head()
             end = time.monotonic() + 6  # three times as long as one may take nothing

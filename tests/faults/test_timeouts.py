@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_small_answers_to_a_shut_window_of_http2_end(site: WatchedSite) -> None:
         time.sleep(4)
 
 
-FORGED = {
+FORGED: dict[str, Callable[[int], str]] = {
     "a bystander's address": lambda port: f"127.0.0.1:{port}",
     "its own address": lambda port: "203.0.113.9",
     "no address": lambda port: "unknown",

@@ -11,8 +11,9 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from django.http import HttpRequest
 
@@ -88,14 +89,15 @@ ANY: dict[bytes, bytes] = {
 }
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
     is_inner: bool
     """Is it the application's own?"""
 
-    def __getitem__(self, name: Any) -> Any:
+    def __getitem__(self, name: bytes) -> bytes:
         (value,) = (value for key, value in self.headers if key == name)
         return value
 
@@ -262,10 +264,12 @@ def check_file(answer: Answer, content: bytes, method: str = "GET") -> None:
             b"Content-Type: %b\r\n\r\n%b" % (answer[b"content-type"], answer.body),
             policy=email.policy.HTTP,
         )
-        parts = list(message.iter_parts())  # type: ignore[attr-defined]
+        parts = list(message.iter_parts())
         assert len(parts) > 1
         for part in parts:
-            _check_part(part["Content-Range"].encode(), part.get_payload(decode=True), content)
+            payload = part.get_payload(decode=True)
+            assert isinstance(payload, bytes)
+            _check_part(part["Content-Range"].encode(), payload, content)
     else:
         _check_part(answer[b"content-range"], answer.body, content)
 
@@ -300,13 +304,13 @@ def check_path(answer: Answer, path: bytes, method: str = "GET") -> None:
 
 def _lay(base: Path) -> None:
     for folder, contents in (("media", FILES), ("protected", PROTECTED), ("any", ANY)):
-        for name, content in contents.items():
-            path = os.path.join(os.fsencode(base / folder), name)
-            if os.fsdecode(name).split("/")[0] == "folder" or os.fsdecode(name) in _LINKS:
+        for key, content in contents.items():
+            raw = os.path.join(os.fsencode(base / folder), key)
+            if os.fsdecode(key).split("/")[0] == "folder" or os.fsdecode(key) in _LINKS:
                 continue
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            Path(os.fsdecode(path)).write_bytes(content)
-            os.utime(path, (1e9, 1e9))
+            os.makedirs(os.path.dirname(raw), exist_ok=True)
+            Path(os.fsdecode(raw)).write_bytes(content)
+            os.utime(raw, (1e9, 1e9))
     root = base / "media"
     for name in _SECRETS:
         (root / name).parent.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -15,7 +15,7 @@ from ..support.servers import Server
 from ..support.site import Browser, Site
 
 # How each kind is started: the server, its options, and the project's environment.
-KINDS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
+KINDS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "daphne": ("daphne", {}, {}),
     "uvicorn": ("uvicorn", {}, {}),
     # Beneath a script name, and what else differs: fewer servers to start.

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from email.header import Header
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -356,7 +357,7 @@ def test_types(site: Site) -> None:
     path = site.put("protected/typed.pdf", b"%PDF-1.7")
     page = site.put("protected/typed", b"<p>hello</p>")
 
-    def type_of(target: str, **query: str) -> str:
+    def type_of(target: str, **query: Any) -> str:
         response = site.get("/sync/answer/", header=accel(target), **query)
         assert response.status == 200
         return response["content-type"]
@@ -508,9 +509,9 @@ def test_targets_that_are_not_to_be_served(site: Site) -> None:
             assert response["cache-control"] == "no-store"
         line = next(line for line in site.server.log[before:].splitlines() if reason in line)
         assert "/sync/answer/" in line
-        told = value.removeprefix("/protected/").removeprefix(f"{data}/protected/")
+        name = value.removeprefix("/protected/").removeprefix(f"{data}/protected/")
         if "%" not in value and value:
-            assert told in line
+            assert name in line
 
 
 @on(*BOTH)
@@ -671,7 +672,7 @@ def nest(site: Site) -> dict[str, str]:
     site.put("media/open/open.txt", b"open")
     site.put("protected/a.txt", SECRET)
     media, linked = site.root / "media", site.root / "linked"
-    for link, target in {
+    links: dict[Path, str | Path] = {
         media / "to-documents": "documents",
         media / "to-members": "members",
         media / "to-signed": "./signed",
@@ -686,7 +687,8 @@ def nest(site: Site) -> dict[str, str]:
         linked / "file": media / "documents" / "a.txt",
         linked / "protected": site.root / "protected",
         linked / "signed": "../media/signed",
-    }.items():
+    }
+    for link, target in links.items():
         if not link.is_symlink():
             link.symlink_to(target)
     spellings: dict[str, str] = {}

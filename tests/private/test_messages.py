@@ -11,8 +11,7 @@ from django.conf import settings
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi.sources import local
-
-Message = dict[str, Any]
+from media_asgi.types import Message, Scope
 
 
 class Exchange:
@@ -59,7 +58,7 @@ class Exchange:
         query: bytes = b"",
         **more: Any,
     ) -> None:
-        scope = {
+        scope: Scope = {
             "type": "http",
             "method": method,
             "path": path,
@@ -256,10 +255,15 @@ def test_a_query_that_is_no_text(tmp_path: Path, *, redirects: bool) -> None:
     if not settings.configured:
         settings.configure(ROOT_URLCONF=())
     asked: list[str] = []
+
+    def refuse(request: Any, path: str) -> bool:
+        asked.append(path)
+        return False
+
     location = Location(
         url="/asked/",
         root=tmp_path,
-        access=lambda request, path: bool(asked.append(path)),
+        access=refuse,
         login_redirect=redirects,
     )
     exchange = Exchange([])

@@ -252,14 +252,15 @@ def test_other_spellings_of_the_same_url(site: Site) -> None:
 def test_a_name_to_save_it_under(site: Site) -> None:
     site.put("signed/0815.pdf", DATA)
     assert "content-disposition" not in site.get(sign_url("/signed/0815.pdf"))
-    for download, disposition in [
+    downloads: list[tuple[str | bool, str]] = [
         (True, "attachment"),
         ("report.pdf", 'attachment; filename="report.pdf"'),
         ("Bücher.pdf", "attachment; filename*=utf-8''B%C3%BCcher.pdf"),
         ('a"b\\c.pdf', 'attachment; filename="a\\"b_c.pdf"'),
         ("a\r\nX-Injected: 1", 'attachment; filename="a__X-Injected: 1"'),
         ("../../a.pdf", 'attachment; filename=".._.._a.pdf"'),
-    ]:
+    ]
+    for download, disposition in downloads:
         url = sign_url("/signed/0815.pdf", download=download)
         for fields in ((), (("Range", "bytes=0-9"),)):
             response = site.get(url, *fields)

@@ -410,9 +410,11 @@ def _wait_for_red(page: Page) -> None:
     deadline = time.monotonic() + 15
     while True:
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        colours = picture.getcolors(1 << 24)
-        assert colours
-        red = sum(count for count, (r, g, b) in colours if r > 150 and g < 60 and b < 60)
+        red = 0
+        for count, colour in picture.getcolors(1 << 24) or ():
+            assert isinstance(colour, tuple)
+            r, g, b = colour
+            red += count * (r > 150 and g < 60 and b < 60)
         if red > 10_000:
             return
         assert time.monotonic() < deadline, "nothing red is to be seen"

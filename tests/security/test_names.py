@@ -115,10 +115,11 @@ def test_no_such_name_is_configured(name: Any, tmp_path: Path) -> None:
 def test_nor_made_by_a_callable(option: str, value: str, tmp_path: Path) -> None:
     """At a request it is an error of the project's, and no header."""
     (tmp_path / "a.txt").write_text("a file")
-    options: dict[str, Any] = {
+    choices: dict[str, dict[str, Any]] = {
         "headers": {"headers": lambda path: {"X-Own": value}},
         "cache_control": {"cache_control": lambda path: value},
-    }[option]
+    }
+    options = choices[option]
     (status, headers), *_ = _ask(Location(url="/media/", root=tmp_path, **options))
     assert status == 500
     assert b"Set-Cookie" not in repr(headers).encode()

@@ -59,7 +59,8 @@ def media(tmp_path: Path) -> Path:
 @pytest.fixture
 def serve(media: Path, inner: Inner) -> Callable[..., MediaMiddleware]:
     def make(chunk_size: int = 1024, threads: int = 2, **options: Any) -> MediaMiddleware:
-        location = Location(**({"url": "/media/", "root": media} | options))
+        given: dict[str, Any] = {"url": "/media/", "root": media} | options
+        location = Location(**given)
         return MediaMiddleware(inner, location, chunk_size=chunk_size, threads=threads)
 
     return make

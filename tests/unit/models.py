@@ -37,11 +37,11 @@ def ranges(value: bytes, size: int) -> list[tuple[int, int]] | str:
         if first and last and int(last) < int(first):
             return "ignored"
         if not first:
-            positions = range(size)[-int(last) :] if int(last) else range(0)
+            wanted = range(size)[-int(last) :] if int(last) else range(0)
         else:
             stop = min(int(last), size - 1) + 1 if last else size
-            positions = range(min(int(first), size), stop)
-        asked.append(set(positions))
+            wanted = range(min(int(first), size), stop)
+        asked.append(set(wanted))
     if not asked or not size or len(asked) > MAX_RANGES or sum(map(len, asked)) > size:
         return "ignored"
     parts: list[set[int]] = []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from media_asgi import Location, MediaMiddleware, known_files
-from media_asgi.sources import local, local_file, memory_cache, openat2
+from media_asgi.sources import local_file, memory_cache, openat2
 
 from .support import (
     Answer,
@@ -334,9 +334,9 @@ def test_no_descriptor_is_left_for_what_is_held(
     held.ask()
     assert left_open(media) == []
     fstat = os.fstat
-    monkeypatch.setattr(local.os, "fstat", Failing(errno.EIO, fstat, times=2))
+    monkeypatch.setattr(os, "fstat", Failing(errno.EIO, fstat, times=2))
     assert held.ask().status == 500
-    monkeypatch.setattr(local.os, "fstat", fstat)
+    monkeypatch.setattr(os, "fstat", fstat)
     assert held.ask().body == b"hello"
     assert left_open(media) == []
 

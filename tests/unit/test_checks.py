@@ -21,6 +21,7 @@ from django.conf.urls.i18n import i18n_patterns
 from django.conf.urls.static import static
 from django.core.checks import CheckMessage, Error, Warning, run_checks
 from django.core.management import call_command, get_commands
+from django.http import HttpResponse
 from django.test import override_settings
 from django.urls import include, path, re_path
 from django.views.static import serve
@@ -43,6 +44,8 @@ NOSTATIC = "whitenoise.runserver_nostatic"
 FILES = "django.core.files.storage.FileSystemStorage"
 SIGNED = "media_asgi.storage.SignedMediaStorage"
 DJANGO = os.path.dirname(django.__file__)
+# The cache is in no signature of django-stubs.
+_COMMANDS: Any = get_commands
 SQLITE = "django.db.backends.sqlite3"
 
 
@@ -96,11 +99,11 @@ class Project:
 
     def check(self, deploy: bool = False, **changes: Any) -> list[str]:
         with self.settings(**changes):
-            get_commands.cache_clear()
+            _COMMANDS.cache_clear()
             # It settles at import whose runserver it extends.
             sys.modules.pop(f"{NOSTATIC}.management.commands.runserver", None)
             messages = (check_deployment if deploy else check_project)(None)
-        get_commands.cache_clear()
+        _COMMANDS.cache_clear()
         for message in messages:
             assert message.hint
             assert isinstance(message, Error if ".E" in str(message.id) else Warning)
@@ -216,7 +219,7 @@ def test_database(
     project: Project, monkeypatch: pytest.MonkeyPatch, expected: str, engine: str, name: str
 ) -> None:
     monkeypatch.chdir(project.folder)
-    changes = {"DATABASES": {"default": {"ENGINE": engine, "NAME": name}}}
+    changes: dict[str, Any] = {"DATABASES": {"default": {"ENGINE": engine, "NAME": name}}}
     assert project.check(**changes) == expected.split()
     if "memory" in name:
         monkeypatch.chdir(project.media)
@@ -342,7 +345,8 @@ def guarded(view: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-def view(request: Any) -> None: ...
+def view(request: Any) -> HttpResponse:
+    raise AssertionError
 
 
 URLCONFS: list[tuple[str, Callable[[], list[Any]]]] = [
@@ -377,7 +381,7 @@ def test_urlconf(project: Project, expected: str, urls: Callable[[], list[Any]])
 
 def test_urlconf_under_a_script_name(project: Project) -> None:
     urlconf = (path("media/<path:path>", serve),)
-    changes = {"FORCE_SCRIPT_NAME": "/app", "MEDIA_URL": "/app/media/"}
+    changes: dict[str, Any] = {"FORCE_SCRIPT_NAME": "/app", "MEDIA_URL": "/app/media/"}
     assert project.check(ROOT_URLCONF=urlconf, **changes) == ["W011"]
 
 
@@ -539,7 +543,7 @@ def test_every_check_has_been_seen() -> None:
     seen = {
         key
         for expected, *_ in [*SETTINGS, *LOCATIONS, *URLCONFS, *DEPLOYMENT]
-        for key in expected.split()
+        for key in str(expected).split()
     }
     assert seen | {"E005", "E008", "W008", "W021"} == set(CHECKS)
 

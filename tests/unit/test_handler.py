@@ -174,7 +174,8 @@ def test_the_log_tells_of_each_refused_dotfile_once(
         for path in (".git/config", ".git/HEAD", "a/.hidden", "nope", ".jpg", "a/./b"):
             assert ask(application, f"/media/{path}").status == 404
     names = [".git", ".hidden"]
-    assert [record.args[0] for record in caplog.records if record.args] == names
+    found = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
+    assert found == names
     assert all("dotfiles=['" in record.getMessage() for record in caplog.records)
     # Clients invent names.
     for number in range(200):

@@ -282,7 +282,7 @@ async def messages(served: Any, path: str, query: bytes, headers: Any) -> list[A
 
 def test_options_have_names(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        Location("/m/", tmp_path)  # type: ignore[misc]
+        Location("/m/", tmp_path)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         Location(url="/m/", root=tmp_path, cached=True)  # type: ignore[call-arg]
     location = Location(url="/m/", root=tmp_path)

@@ -241,7 +241,7 @@ def test_nothing_escapes(rest: str, dotfiles: bool) -> None:
 
 def _is_reserved(name: str) -> bool:
     if hasattr(ntpath, "isreserved"):  # Python 3.13
-        return ntpath.isreserved(name)
+        return bool(ntpath.isreserved(name))
     return pathlib.PureWindowsPath(name).is_reserved()
 
 

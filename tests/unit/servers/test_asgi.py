@@ -91,7 +91,7 @@ async def test_a_time_out_of_the_servers_own_is_a_client_that_has_gone(
 
 
 async def test_who_cancels_the_request_is_heard(served: MediaMiddleware, tmp_path: Path) -> None:
-    task = asyncio.create_task(served(scope(), never, Slow(0, 60).send))  # type: ignore[arg-type]
+    task = asyncio.create_task(served(scope(), never, Slow(0, 60).send))
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

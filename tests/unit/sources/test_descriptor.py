@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ async def test_a_call_that_nobody_waits_for_any_more(
 
 
 async def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor: Workers) -> None:
-    seen = []
+    seen: list[Any] = []
 
     call = in_worker(executor, (descriptor,), lambda: seen.append(is_open(descriptor.fd)))
     call.cancel()
@@ -155,7 +156,7 @@ async def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
 async def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
     executor = Workers(1)
     gate = Gate(int)
-    seen = []
+    seen: list[Any] = []
 
     async def main() -> None:
         executor.submit(gate)

@@ -149,7 +149,7 @@ async def test_content_that_is_held_is_not_given_once_it_is_private(
 
     for _ in range(3):
         assert (await asked(application, "/media/private/x.txt")).body == SECRET
-    assert application._handlers[1]._source._files or not openat2.KERNEL.cached
+    assert vars(application._handlers[1]._source)["_files"] or not openat2.KERNEL.cached
     swap()
     clock.moment += 1
     for _ in range(3):
@@ -235,7 +235,7 @@ async def test_where_no_private_folder_is_near_files_are_opened_on_the_loop(
     assert served._source.version_nowait(b"a.txt") is not None
     for _ in range(2):
         await asked(application, "/media/a.txt")
-    assert served._source._files
+    assert vars(served._source)["_files"]
 
 
 async def test_cached_files_beside_a_private_folder_need_no_worker(

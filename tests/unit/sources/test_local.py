@@ -71,8 +71,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with contextlib.suppress(PermissionError):
         os.mknod(root / "device", stat.S_IFCHR | 0o666, os.makedev(1, 3))  # /dev/null
     yield root
-    for path in top.iterdir():
-        assert path.name in ("root", "root-secret", "root-twin", "secret.txt")
+    for beside in top.iterdir():
+        assert beside.name in ("root", "root-secret", "root-twin", "secret.txt")
 
 
 ODD_NAMES = [
@@ -220,7 +220,7 @@ THROUGH_LINKS: list[tuple[bytes, Outcome]] = [
 ]
 
 
-FOLLOWED = {
+FOLLOWED: dict[bytes, Outcome] = {
     b"absolute-secret": SECRET,
     b"absolute-folder/secret.txt": SECRET,
     b"climbs": SECRET,
@@ -386,7 +386,7 @@ async def test_an_unreadable_file(resolver: str, executor: Workers) -> None:
 async def test_a_mount_below_the_root(tmp_path: Path, resolver: str, executor: Workers) -> None:
     (tmp_path / "mount").mkdir()
     (tmp_path / "a.txt").write_text("a")
-    command = [program("mount"), "-t", "tmpfs", "none", tmp_path / "mount"]
+    command = [program("mount"), "-t", "tmpfs", "none", str(tmp_path / "mount")]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("may not mount anything")
     try:
@@ -465,8 +465,8 @@ def test_a_race_with_whoever_renames(
     swapper = threading.Thread(target=swap)
     swapper.start()
     try:
-        # A loop of its own, which ends in the test: until then its timer keeps the source, and so the
-        # root's descriptor.
+        # A loop of its own, which ends in the test: until then its timer keeps the source, and so
+        # the root's descriptor.
         ends = asyncio.run(main())
     finally:
         ended.set()
@@ -618,7 +618,7 @@ async def test_a_root_that_nobody_asks_is_let_go(
 
 
 async def test_an_idle_server_lets_go_of_its_file_system(tmp_path: Path, executor: Workers) -> None:
-    command = [program("mount"), "-t", "tmpfs", "none", tmp_path]
+    command = [program("mount"), "-t", "tmpfs", "none", str(tmp_path)]
     if subprocess.run(command, capture_output=True).returncode:
         pytest.skip("may not mount anything")
 

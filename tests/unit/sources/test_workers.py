@@ -151,18 +151,22 @@ async def test_where_no_thread_can_be_started_the_answer_is_503(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And what was refused does not open, read or send anything later."""
-    calls = []
+    calls: list[Any] = []
+
+    def noted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            calls.append(args)
+            return original(*args)
+
+        return call
+
     if call == "read":
         # What was opened on the loop is not in the page cache.
         monkeypatch.setattr(os, "preadv", Failing(errno.EAGAIN))
         monkeypatch.setattr(LocalSource, "open_nowait", lambda root, name, _: root._open(name)[0])
-        pread = os.pread
-        monkeypatch.setattr(os, "pread", lambda *args: calls.append(args) or pread(*args))
+        monkeypatch.setattr(os, "pread", noted(os.pread))
     else:
-        opening = LocalSource._open
-        monkeypatch.setattr(
-            LocalSource, "_open", lambda *args: calls.append(args) or opening(*args)
-        )
+        monkeypatch.setattr(LocalSource, "_open", noted(LocalSource._open))
     application = MediaMiddleware(lambda *_: None, Location(url="/media/", root=media))  # type: ignore[arg-type]
 
     for _ in range(3):
