@@ -70,8 +70,8 @@ async def test_a_descriptor_that_is_in_use(descriptor: Descriptor, executor: Wor
     assert is_open(descriptor.fd)
     gate.open.set()
     assert (await call).st_rdev == os.stat(os.devnull).st_rdev
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
+    await asyncio.to_thread(idle, executor, THREADS)
+    assert await asyncio.to_thread(closes, descriptor.fd)
     assert gate.threads[0].startswith("media-asgi")
 
 
@@ -94,8 +94,8 @@ async def test_a_call_that_nobody_waits_for_any_more(
     assert is_open(descriptor.fd)
     assert is_open(descriptor.fd)  # even now that the loop is closed
     gate.open.set()
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
+    await asyncio.to_thread(idle, executor, THREADS)
+    assert await asyncio.to_thread(closes, descriptor.fd)
 
 
 async def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor: Workers) -> None:
@@ -106,9 +106,9 @@ async def test_a_call_given_up_before_it_began(descriptor: Descriptor, executor:
     descriptor.close()
     for _ in range(5):
         await asyncio.sleep(0)
-    idle(executor, THREADS)
+    await asyncio.to_thread(idle, executor, THREADS)
     assert seen in ([], [True])  # if it is made at all, then on an open one
-    assert closes(descriptor.fd)
+    assert await asyncio.to_thread(closes, descriptor.fd)
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -127,7 +127,7 @@ async def test_a_read_given_up_leaves_the_next_owner_of_its_number_alone(
         return os.open(os.devnull, os.O_RDONLY)  # likely to get the number
 
     other = await main()
-    idle(executor, THREADS)
+    await asyncio.to_thread(idle, executor, THREADS)
     assert is_open(other)
     os.close(other)
     assert opened_files(media) == []
@@ -138,8 +138,8 @@ async def test_a_call_that_fails(descriptor: Descriptor, executor: Workers) -> N
         await in_worker(executor, (descriptor,), Failing(errno.EIO))
     assert is_open(descriptor.fd)
     descriptor.close()
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
+    await asyncio.to_thread(idle, executor, THREADS)
+    assert await asyncio.to_thread(closes, descriptor.fd)
 
 
 async def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
@@ -150,7 +150,7 @@ async def test_an_executor_that_takes_no_more(descriptor: Descriptor) -> None:
         await in_worker(executor, (descriptor,), os.fstat, descriptor.fd)
     assert is_open(descriptor.fd)
     descriptor.close()
-    assert closes(descriptor.fd)
+    assert await asyncio.to_thread(closes, descriptor.fd)
 
 
 async def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> None:
@@ -174,15 +174,15 @@ async def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> No
         gate.open.set()
         executor.shutdown()
     assert seen == []
-    assert closes(descriptor.fd)
+    assert await asyncio.to_thread(closes, descriptor.fd)
 
 
 async def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
     calls = [in_worker(executor, (descriptor,), os.fstat, descriptor.fd) for _ in range(200)]
     descriptor.close()
     assert len({(await call).st_ino for call in calls}) == 1
-    idle(executor, THREADS)
-    assert closes(descriptor.fd)
+    await asyncio.to_thread(idle, executor, THREADS)
+    assert await asyncio.to_thread(closes, descriptor.fd)
 
 
 @pytest.mark.parametrize("used", [False, True])
@@ -190,7 +190,7 @@ async def test_a_file_is_closed_once(used: bool, media: Path, executor: Workers)
     file = await LocalSource(str(media), executor).open(b"a.txt", WHOLE)
     if used:
         await _read(file, 0, 1)
-        idle(executor, THREADS)
+        await asyncio.to_thread(idle, executor, THREADS)
     assert opened_files(media) == ["a.txt"]
     file.close()
     assert opened_files(media) == []
@@ -214,7 +214,7 @@ async def test_an_open_that_nobody_waits_for_any_more(
     with pytest.raises(asyncio.CancelledError):
         await opening
     gate.open.set()
-    idle(executor, THREADS)
+    await asyncio.to_thread(idle, executor, THREADS)
     assert opened_files(media) == []
 
 
@@ -225,7 +225,7 @@ async def test_an_open_given_up_once_it_has_ended(
     # It has, in its thread; and the loop may or may not have heard of it.
     opening = asyncio.create_task(LocalSource(str(media), executor).open(b"a.txt", WHOLE))
     await asyncio.sleep(0)
-    idle(executor, THREADS)
+    await asyncio.to_thread(idle, executor, THREADS)
     for _ in range(turns):
         await asyncio.sleep(0)
     opening.cancel()
@@ -235,5 +235,5 @@ async def test_an_open_given_up_once_it_has_ended(
         pass
     else:
         file.close()
-    idle(executor, THREADS)
+    await asyncio.to_thread(idle, executor, THREADS)
     assert opened_files(media) == []

@@ -655,8 +655,8 @@ async def test_a_miss_leaves_nothing_open(
     gc.disable()  # what a cycle holds would be closed now and then only
     try:
         await main()
-        idle(executor, THREADS)
-        assert becomes(lambda: len(opened(media)) <= 1)
+        await asyncio.to_thread(idle, executor, THREADS)
+        assert await asyncio.to_thread(becomes, lambda: len(opened(media)) <= 1)
     finally:
         gc.enable()
 

@@ -118,7 +118,7 @@ async def test_a_refused_call_works_on_no_descriptor(pool: Workers, no_threads: 
     assert not is_open(fd)
     no_threads.full = False
     await in_worker(pool, (), int)
-    idle(pool, 2)
+    await asyncio.to_thread(idle, pool, 2)
     assert seen == []
 
 
@@ -138,7 +138,7 @@ async def test_a_call_given_up_before_it_is_refused(
         await asyncio.sleep(0)
     assert not is_open(fd)
     no_threads.full = False
-    idle(pool, 2)
+    await asyncio.to_thread(idle, pool, 2)
     assert seen == []
 
 
@@ -175,7 +175,7 @@ async def test_where_no_thread_can_be_started_the_answer_is_503(
         assert answer.headers["retry-after"] == "1"
     no_threads.full = False
     assert (await asked(application, "/media/b.txt")).body == b"world"
-    assert becomes(lambda: opened_files(media) == [])
+    assert await asyncio.to_thread(becomes, lambda: opened_files(media) == [])
     assert len(calls) == 1
     assert caplog.text.count("'/media/a.txt' can't be read") == 3
     assert "can't start new thread" in caplog.text
@@ -209,7 +209,7 @@ async def test_a_call_that_nobody_waits_for_is_dropped(pool: Workers) -> None:
     finally:
         for gate in gates:
             gate.open.set()
-    idle(pool, 2)
+    await asyncio.to_thread(idle, pool, 2)
     assert seen == []
 
 
@@ -236,7 +236,7 @@ async def test_nobody_waits_longer_than_the_time_limit(media: Path, caplog: Any)
     finally:
         gate.open.set()
     assert seen == [True, False]
-    idle(pool, 1)
+    await asyncio.to_thread(idle, pool, 1)
     assert opened_files(media) == []
 
 
@@ -251,7 +251,7 @@ async def test_an_open_that_ends_after_the_time_limit_leaves_nothing_open(
     with pytest.raises(SourceBusyError):
         await root.open(b"a.txt", WHOLE)
     gate.open.set()
-    idle(pool, 1)
+    await asyncio.to_thread(idle, pool, 1)
     assert opened_files(media) == []
 
 
@@ -399,8 +399,8 @@ async def test_a_file_of_a_distant_file_system_is_not_closed_on_the_loop(
     if used:
         assert await file._read(0, 5) == b"hello"
     file.close()
-    idle(pool, 2)
-    assert becomes(lambda: opened_files(media) == [])
+    await asyncio.to_thread(idle, pool, 2)
+    assert await asyncio.to_thread(becomes, lambda: opened_files(media) == [])
     assert closing == ["media-asgi"]
 
 
