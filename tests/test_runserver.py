@@ -190,7 +190,7 @@ def reloading(project: Project) -> Iterator[Runserver]:
 
 
 @pytest.mark.slow
-def test_autoreload(project: Project, reloading: Runserver) -> None:
+def test_runserver_reloads_a_project_that_changes(project: Project, reloading: Runserver) -> None:
     server = reloading
     server.wait_for("/media/a.txt", "hello")
     project.urls.write_text(URLS.format(told="two"))

@@ -229,7 +229,7 @@ def test_links_are_for_who_has_them(site: Site, browser: Browser) -> None:
         assert browser.get(url).all("content-disposition") == disposition
 
 
-def test_the_websocket(site: Site, browser: Browser) -> None:
+def test_the_websocket_of_the_demonstration(site: Site, browser: Browser) -> None:
     origin = Origin(f"http://127.0.0.1:{site.server.port}")
     address = origin.replace("http", "ws") + "/ws/live/"
     if site.kind == "demo_site.asgi:application":

@@ -103,7 +103,7 @@ def test_the_longest_prefix_wins(served: Media) -> None:
     assert served.get("/media/inside/a.txt").body == b"of the longer one"
 
 
-def test_links(served: Media) -> None:
+def test_links_out_of_the_root_are_404_unless_followed(served: Media) -> None:
     served.put("links/a.txt", b"below")
     served.put("links/sub/b.txt", b"below")
     links = served.root / "links"
@@ -211,7 +211,7 @@ def test_what_is_no_regular_file(served: Media) -> None:
                 assert served.status(f"/links/special/{name}", *headers) == 404
 
 
-def test_dotfiles(served: Media) -> None:
+def test_dotfiles_are_404_unless_allowed(served: Media) -> None:
     names = [".env", ".git/config", "a/.hidden", "...", "..a", "a/.b/c.txt"]
     for name in names:
         served.put(name, b"hidden")

@@ -23,7 +23,7 @@ def test_options_of_a_location(served: Media) -> None:
     assert "x-own" not in served.get("/media/own/a.txt")
 
 
-def test_fallthrough(served: Media) -> None:
+def test_fallthrough_passes_misses_to_the_application(served: Media) -> None:
     served.put("there.txt", b"there")
     assert served.get("/fall/there.txt").body == b"there"
     told = served.passed_on("/fall/missing.txt?x=1")
@@ -31,7 +31,7 @@ def test_fallthrough(served: Media) -> None:
     assert served.passed_on("/fall/", method="POST", body=b"abc")["body"] == 3
 
 
-def test_websockets_pass(served: Media) -> None:
+def test_websockets_pass_through_the_middleware(served: Media) -> None:
     for path in ("/ws", "/media/a.txt"):
         connected = served.server.connect()
         with connect_websocket(f"ws://site.test{path}", sock=connected, proxy=None) as websocket:

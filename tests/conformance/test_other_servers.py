@@ -26,7 +26,7 @@ def way(
     *("daphne-unix", "daphne-tls", "uvicorn-h11", "uvicorn-tls", "hypercorn-tls", "granian-tls"),
     slow=("uvicorn-asyncio", "anycorn", "gunicorn"),
 )
-def test_other_ways(way: Media) -> None:
+def test_files_over_tls_unix_sockets_and_other_servers(way: Media) -> None:
     data = noise(12_000_000)
     unhurried(way.server, way.put("slow.bin", data), data)
     data = noise(3_000_000)
@@ -60,7 +60,7 @@ def test_twisted_has_every_name_that_flow_control_needs(way: Media) -> None:
 
 
 @ways("daphne-tls", "hypercorn-tls", "granian-tls")
-def test_http_2(way: Media) -> None:
+def test_files_over_http_2_on_one_connection(way: Media) -> None:
     files = [noise(size, seed=size) for size in (0, 10, 70_000, 3_000_000)]
     urls = [way.put(f"{len(data)}.bin", data) for data in files]
     with HTTP2(way.server) as client:

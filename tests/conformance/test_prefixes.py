@@ -13,7 +13,7 @@ from .support import SECRET, Media, grouped, made, soon
     "name",
     [*grouped(["daphne", "uvicorn"]), *grouped(["hypercorn", "granian"], pytest.mark.slow)],
 )
-def test_a_root_path(name: str, tmp_path: Path) -> None:
+def test_locations_are_beneath_the_servers_root_path(name: str, tmp_path: Path) -> None:
     with Server(name, env=made(tmp_path), root_path="/behind/proxy") as server:
         served = Media(server, tmp_path)
         url = served.put("a.txt", b"stripped or not")
@@ -44,7 +44,9 @@ def test_a_root_path(name: str, tmp_path: Path) -> None:
         ({"MEDIA_URL": "/app/media/", "FORCE_SCRIPT_NAME": "/app"}, ["/app/media/", "/media/"]),
     ],
 )
-def test_settings(settings: dict[str, str], urls: list[str], tmp_path: Path) -> None:
+def test_the_default_location_follows_djangos_settings(
+    settings: dict[str, str], urls: list[str], tmp_path: Path
+) -> None:
     root = tmp_path / "uploaded"  # not there yet
     told = json.dumps({"MEDIA_ROOT": str(root), **settings})
     with Server(

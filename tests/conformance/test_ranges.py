@@ -105,7 +105,7 @@ def content_range(value: str) -> tuple[int, int]:
     return start, last + 1
 
 
-def test_ranges(served: Media) -> None:
+def test_each_range_gives_its_bytes_or_is_refused(served: Media) -> None:
     data = noise(N, seed=1)
     url = served.put("ranges.bin", data)
     whole = served.get(url)

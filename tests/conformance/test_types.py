@@ -45,6 +45,6 @@ TYPES = {
 }
 
 
-def test_content_types(served: Media) -> None:
+def test_files_have_the_content_type_of_their_ending(served: Media) -> None:
     for name, expected in TYPES.items():
         assert served.get(served.put(f"types/{name}", b"x"))["content-type"] == expected, name

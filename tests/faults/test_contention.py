@@ -123,7 +123,7 @@ def test_one_greedy_client(site: WatchedSite) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("headers", [[], RANGE], ids=["whole", "range"])
 @on(*FOUR, "daphne-tls", "daphne-unix")
-def test_cold_files(
+def test_a_cold_file_does_not_stop_the_loop(
     site: WatchedSite,
     headers: list[tuple[str, str]],
     record_property: Callable[[str, object], None],

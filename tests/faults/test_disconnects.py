@@ -81,7 +81,7 @@ def put(site: WatchedSite) -> str:
 
 
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_each_phase(site: WatchedSite) -> None:
+def test_clients_that_leave_in_each_phase_leave_nothing(site: WatchedSite) -> None:
     url = put(site)
     with site.unharmed():
         for phase in phases(site):
@@ -149,7 +149,7 @@ def test_a_thousand(site: WatchedSite) -> None:
 
 
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-unix"))
-def test_half_closed(site: WatchedSite) -> None:
+def test_a_client_that_half_closes_its_connection(site: WatchedSite) -> None:
     """A client that sends no more, and reads on: some servers take it for gone, none forgets it."""
     url = put(site)
     with site.unharmed():

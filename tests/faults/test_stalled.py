@@ -39,7 +39,9 @@ SERVERS_OWN = {"granian": 150, "granian-tls": 250, "uvicorn-tls": 200, "hypercor
     [pytest.param([], marks=pytest.mark.slow, id="whole"), pytest.param(RANGE, id="range")],
 )
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", "daphne-tls", *OTHERS))
-def test_four(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
+def test_four_clients_that_stop_reading_cost_no_memory(
+    site: WatchedSite, headers: list[tuple[str, str]]
+) -> None:
     url = site.sparse()
     small = site.put("small.txt", b"small")
     latencies(site, small, 5)

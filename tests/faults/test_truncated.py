@@ -48,7 +48,9 @@ class Download:
 @BOTH
 @pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 8 * MIB + 100])
 @on("daphne", "uvicorn", slow=("hypercorn", "granian", *OTHERS))
-def test_truncated(site: WatchedSite, headers: list[tuple[str, str]], size: int) -> None:
+def test_a_file_truncated_while_it_is_sent(
+    site: WatchedSite, headers: list[tuple[str, str]], size: int
+) -> None:
     """The client sees the connection end too early, and soon."""
     if site.kind.startswith("granian") and not headers:
         pytest.skip("granian itself reads the file: the next test")
@@ -113,7 +115,7 @@ def test_truncated_and_stalled(site: WatchedSite) -> None:
 
 @BOTH
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_deleted(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
+def test_a_file_deleted_while_it_is_sent(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     with site.unharmed(), Download(site, "deleted.bin", headers) as download:
         download.path.unlink()
         assert download.rest() == (download.expected, True)
@@ -122,7 +124,9 @@ def test_deleted(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
 
 @BOTH
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_replaced(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
+def test_a_file_replaced_while_it_is_sent(
+    site: WatchedSite, headers: list[tuple[str, str]]
+) -> None:
     with site.unharmed(), Download(site, "replaced.bin", headers) as download:
         other = site.root / "replacement.bin"
         other.write_bytes(b"other")
@@ -133,7 +137,7 @@ def test_replaced(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
 
 @BOTH
 @on("daphne", slow=("uvicorn", "hypercorn", "granian", "daphne-tls", "daphne-unix"))
-def test_grown(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
+def test_a_file_grown_while_it_is_sent(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     """No more than was promised is sent, and the connection goes on."""
     with site.unharmed(), Download(site, "grown.bin", headers) as download:
         with open(download.path, "ab") as file:

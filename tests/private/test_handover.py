@@ -352,7 +352,7 @@ def test_an_application_without_a_cache_control_of_its_own(site: Site) -> None:
 
 
 @on("daphne")
-def test_types(site: Site) -> None:
+def test_types_of_files_that_are_handed_over(site: Site) -> None:
     """Django's default makes no HTML of a file; a type that was chosen stays."""
     path = site.put("protected/typed.pdf", b"%PDF-1.7")
     page = site.put("protected/typed", b"<p>hello</p>")
@@ -553,7 +553,7 @@ def test_encoded_words_climb_no_more_than_text(site: Site) -> None:
 
 
 @on(*BOTH)
-def test_an_unreadable_file(site: Site) -> None:
+def test_an_unreadable_file_that_is_handed_over(site: Site) -> None:
     site.put("protected/unreadable.bin", DATA)
     (site.root / "protected/unreadable.bin").chmod(0)
     response = ask(site, BY_HAND["accel-sync"], "unreadable.bin")
@@ -820,7 +820,7 @@ def test_a_link_turned_while_it_is_asked_for(site: Site) -> None:
     assert seen == {200, 404}
 
 
-def test_members_only(site_with_users: Site) -> None:
+def test_hand_overs_are_for_members_only(site_with_users: Site) -> None:
     """A stranger, a logged-out user and another get nothing; the owner gets parts."""
     site = site_with_users
     site.put("protected/alice/own.bin", DATA)

@@ -90,7 +90,7 @@ def check_alike(ours: Response, nginx: Response) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names(both: Both, name: str) -> None:
+def test_names_are_served_as_by_nginx(both: Both, name: str) -> None:
     ours, nginx = both.hand_over("/protected/" + quote(name))
     assert ours.status == 200
     assert ours.body == DATA
@@ -174,7 +174,7 @@ def test_several_ranges(both: Both) -> None:
         "X-Accel-Limit-Rate: 1000000",
     ],
 )
-def test_headers(both: Both, header: str) -> None:
+def test_headers_are_those_of_nginx(both: Both, header: str) -> None:
     own = [*CHOSEN, header]
     for fields in ((), (("Range", "bytes=0-9"),)):
         ours, nginx = both.hand_over("/protected/a.pdf", *fields, header=own, cookie="1")
@@ -185,7 +185,7 @@ def test_headers(both: Both, header: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["200", "201", "206", "299"])
-def test_statuses(both: Both, status: str) -> None:
+def test_statuses_are_those_of_nginx(both: Both, status: str) -> None:
     check_alike(*both.hand_over("/protected/a.pdf", status=status))
 
 
@@ -206,7 +206,7 @@ def test_statuses(both: Both, status: str) -> None:
         "/media/documents/not-there.pdf",
     ],
 )
-def test_targets(both: Both, target: str) -> None:
+def test_targets_are_taken_as_by_nginx(both: Both, target: str) -> None:
     check_alike(*both.hand_over(target))
 
 

@@ -290,7 +290,7 @@ def test_a_page_rendered_twice(site: Site) -> None:
 
 
 @on(*BOTH)
-def test_missing_files(site: Site) -> None:
+def test_signed_links_to_missing_files(site: Site) -> None:
     """Only who has a link learns that its file is gone."""
     assert site.get("/signed/gone.bin").status == 403
     gone = site.get(sign_url("/signed/gone.bin"))

@@ -98,7 +98,7 @@ def base(server: Server) -> str:
     return f"http://127.0.0.1:{server.port}/media/"
 
 
-def test_curl(base: str, root: Path, tmp_path: Path) -> None:
+def test_curl_resumes_a_download(base: str, root: Path, tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     curl: list[str | Path] = ["curl", "--silent", "--show-error", "--fail", "--output", file]
     interrupt(*curl, "--limit-rate", "8M", base + "a.bin", file=file)
@@ -152,7 +152,7 @@ def test_wget(base: str, root: Path, tmp_path: Path) -> None:
     assert "304 Not Modified" in again.stderr.decode()
 
 
-def test_aria2(base: str, root: Path, tmp_path: Path) -> None:
+def test_aria2_downloads_in_parts(base: str, root: Path, tmp_path: Path) -> None:
     """Eight connections, each with its part of the file."""
     file = tmp_path / "a.bin"
     aria2 = ["aria2c", "-x8", "-s8", "-k1M", "--file-allocation=none", "--no-conf",
@@ -171,7 +171,7 @@ def test_aria2(base: str, root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_ffprobe(name: str, base: str, films: Path) -> None:
+def test_ffprobe_tells_what_it_tells_of_the_disk(name: str, base: str, films: Path) -> None:
     probe = ["ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "flat"]
 
     def told(source: str | Path) -> list[str]:
@@ -184,7 +184,7 @@ def test_ffprobe(name: str, base: str, films: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 @pytest.mark.parametrize("second", [0, 7, 33])
-def test_ffmpeg(name: str, second: int, base: str, films: Path) -> None:
+def test_ffmpeg_seeks_in_a_video(name: str, second: int, base: str, films: Path) -> None:
     """A picture in the middle is the same as from the disk, and is reached by seeking."""
 
     def picture(source: str | Path) -> "subprocess.CompletedProcess[bytes]":

@@ -22,7 +22,7 @@ from .support import (
 )
 
 
-def test_200(serve: Serve, media: Path) -> None:
+def test_a_whole_file_is_200(serve: Serve, media: Path) -> None:
     status = (media / "a.txt").stat()
     application = serve()
     for _ in range(3):
@@ -54,7 +54,7 @@ def test_an_empty_file(serve: Serve) -> None:
         assert answer.headers["content-length"] == "0"
 
 
-def test_conditions(serve: Serve) -> None:
+def test_conditions_are_answered(serve: Serve) -> None:
     application = serve()
     tag = ask(application, "/media/a.txt").headers["etag"].encode()
 
@@ -100,7 +100,7 @@ def test_conditions(serve: Serve) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("resolver", RESOLVERS)
-def test_404(
+def test_each_name_that_is_no_file_is_404(
     path: str,
     method: str,
     resolver: str,
@@ -131,7 +131,7 @@ def test_404(
     assert left_open(media) == []
 
 
-def test_dotfiles(serve: Serve) -> None:
+def test_dotfiles_are_served_where_allowed(serve: Serve) -> None:
     application = serve(dotfiles=True)
     assert ask(application, "/media/.hidden").body == b"hidden"
     assert ask(application, "/media/.git/config").body == b"config"
@@ -185,7 +185,7 @@ def test_the_log_tells_of_each_refused_dotfile_once(
     assert not any("\n" in record.getMessage() for record in caplog.records)
 
 
-def test_links(serve: Serve, media: Path) -> None:
+def test_links_are_followed_where_allowed(serve: Serve, media: Path) -> None:
     (media / "out").symlink_to(media.parent / "media-secret")
     assert ask(serve(), "/media/out/x.txt").status == 404
     assert ask(serve(follow_symlinks=True), "/media/out/x.txt").body == b"SECRET"
@@ -213,7 +213,7 @@ def test_files_of_a_location_that_is_not_public(
     "method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"]
 )
 @pytest.mark.parametrize("path", ["/media/a.txt", "/media/nope", "/media/../x"])
-def test_405(method: str, path: str, serve: Serve, inner: Inner) -> None:
+def test_other_methods_are_405(method: str, path: str, serve: Serve, inner: Inner) -> None:
     # Section 15.5.6.
     answer = ask(serve(), path, method)
     assert answer.status == 405
@@ -238,7 +238,7 @@ def test_what_a_browser_would_run(serve: Serve, media: Path) -> None:
     assert "content-security-policy" in ask(serve(**html), "/media/a.txt").headers
 
 
-def test_options(serve: Serve) -> None:
+def test_options_of_the_location_are_headers(serve: Serve) -> None:
     application = serve(
         cache_control="max-age=5",
         immutable=r"^folder/",

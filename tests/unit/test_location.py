@@ -290,7 +290,7 @@ def test_options_have_names(tmp_path: Path) -> None:
         location.url = "/n/"  # type: ignore[misc]
 
 
-def test_defaults(tmp_path: Path) -> None:
+def test_defaults_of_a_location(tmp_path: Path) -> None:
     location = Location(url="/m/", root=tmp_path)
     assert location.access == "public"
     assert location.sandbox is True
@@ -320,13 +320,13 @@ def test_defaults(tmp_path: Path) -> None:
         ("/a;b/", "/a;b/"),
     ],
 )
-def test_prefix(tmp_path: Path, url: str, prefix: str) -> None:
+def test_the_prefix_of_a_locations_url(tmp_path: Path, url: str, prefix: str) -> None:
     assert Location(url=url, root=tmp_path).prefix == prefix
     with override_settings(MEDIA_URL=url, MEDIA_ROOT=str(tmp_path)):
         assert Location.media().prefix == prefix
 
 
-def test_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_roots_that_a_location_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     for root in (tmp_path / "real", str(tmp_path / "real"), f"{tmp_path}/x/../real/"):
@@ -370,7 +370,7 @@ def test_base_dir_as_a_string(project: Path) -> None:
         assert "own code" in refusal(Location, url="/m/", root=project)
 
 
-def test_media(tmp_path: Path) -> None:
+def test_the_media_location_follows_djangos_settings(tmp_path: Path) -> None:
     for root in (tmp_path, str(tmp_path)):
         with override_settings(MEDIA_URL="/files/", MEDIA_ROOT=root):
             location = Location.media(dotfiles=True)
@@ -426,7 +426,7 @@ def storages(**options: Any) -> Any:
     return override_settings(STORAGES={"default": {"BACKEND": FILES}, "own": backend})
 
 
-def test_storage(tmp_path: Path) -> None:
+def test_a_location_of_a_storage(tmp_path: Path) -> None:
     with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=str(tmp_path)):
         location = Location.storage(cache_control="no-store")
         assert (location.prefix, location.folder) == ("/media/", str(tmp_path))
@@ -511,7 +511,7 @@ def test_a_callable_that_lets_everyone_share_what_is_not_public(tmp_path: Path, 
         assert word in message
 
 
-def test_headers(tmp_path: Path) -> None:
+def test_headers_that_a_location_takes(tmp_path: Path) -> None:
     given = {"X-One": "1", "x-two": "café"}
     location = Location(url="/m/", root=tmp_path, headers=given)
     given["X-Three"] = "3"  # what is changed later would go unchecked

@@ -292,7 +292,7 @@ def test_a_name_that_is_not_utf_8(serve: Serve, media: Path) -> None:
         ("media", "/media/a.txt"),
     ],
 )
-def test_prefixes(url: str, path: str, serve: Serve) -> None:
+def test_a_location_serves_beneath_its_url(url: str, path: str, serve: Serve) -> None:
     assert ask(serve(url=url), path).body == b"hello"
 
 

@@ -118,7 +118,7 @@ TEXT = st.text(CHARACTERS, max_size=30)
 
 @pytest.mark.parametrize("dotfiles", [False, True])
 @pytest.mark.parametrize(("rest", "name"), SERVED)
-def test_names(rest: str, name: bytes, dotfiles: bool) -> None:
+def test_names_of_files_from_paths(rest: str, name: bytes, dotfiles: bool) -> None:
     assert file_name(rest, dotfiles=dotfiles, windows=False) == name
 
 

@@ -119,7 +119,7 @@ UNSATISFIABLE = [
 
 
 @pytest.mark.parametrize(("field", "spans"), SPANS)
-def test_spans(field: bytes, spans: list[tuple[int, int]]) -> None:
+def test_range_headers_give_their_spans(field: bytes, spans: list[tuple[int, int]]) -> None:
     assert parse(field, SIZE) == spans
 
 
@@ -203,7 +203,9 @@ def test_content_range() -> None:
     content_type=st.sampled_from(["text/plain", "video/mp4"]),
     byte=st.sampled_from([b"x", b"\r\n", b"-", b"\0"]),
 )
-def test_multipart(size: int, ends: list[tuple[int, int]], content_type: str, byte: bytes) -> None:
+def test_multipart_bodies_have_the_promised_length(
+    size: int, ends: list[tuple[int, int]], content_type: str, byte: bytes
+) -> None:
     # Section 14.6, read by a parser of mail.
     spans = [ByteRange(first % size, min(first % size + count, size)) for first, count in ends]
     content = bytes(byte[n % len(byte)] for n in range(size))

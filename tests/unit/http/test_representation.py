@@ -25,7 +25,7 @@ def info(
     return file_info(stat_result)
 
 
-def test_describe() -> None:
+def test_a_file_is_described_by_its_headers() -> None:
     extra = [(b"x-own", b"1")]
     current = describe(
         info(size=0x2F, mtime_ns=10**9 * NS),
@@ -104,7 +104,7 @@ SIZES = st.integers(0, 2**63 - 1)
 
 
 @given(mtime_ns=MOMENTS, size=SIZES, now=st.floats(1_600_000_000, 4_000_000_000))
-def test_validators(mtime_ns: int, size: int, now: float) -> None:
+def test_validators_of_a_file(mtime_ns: int, size: int, now: float) -> None:
     current = describe(info(size, mtime_ns), now)
     # Section 8.8.3: entity-tag = [ weak ] opaque-tag.
     assert re.fullmatch(rb'"[\x21\x23-\x7e]*"', current.etag)

@@ -67,7 +67,7 @@ OF_AN_ERROR = {b"content-type", b"content-length", b"cache-control", NOSNIFF[0],
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_200(method: str) -> None:
+def test_a_whole_file_is_200(method: str) -> None:
     # Section 15.3.1.
     response = respond(method, {}, representation(), lambda: BOUNDARY)
     assert (response.status, dict(response.headers)) == (200, OF_A_FILE)
@@ -109,7 +109,7 @@ def test_a_location_may_say_otherwise_of_buffering() -> None:
     assert [pair for pair in headers if pair[0] == own[0]] == [own]
 
 
-def test_206() -> None:
+def test_one_range_is_206() -> None:
     # Section 15.3.7.1.
     assert answer({b"range": b"bytes=10-19"}) == (
         206,
@@ -155,7 +155,7 @@ def test_206_of_several_that_are_one() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_304(method: str) -> None:
+def test_a_fresh_copy_is_304(method: str) -> None:
     # Section 15.4.5: what an update of the cached needs, and no more of the representation.
     assert answer({b"if-none-match": b'"5e-64"', b"range": b"bytes=0-1"}, method) == (
         304,
@@ -173,7 +173,7 @@ def test_304_has_what_a_200_would_have(name: bytes) -> None:
     assert (name, b"x") in response.headers
 
 
-def test_412() -> None:
+def test_a_failed_condition_is_412() -> None:
     # Section 15.5.13; the body is no part of the file.
     status, headers = answer({b"if-match": b'"other"', b"range": b"bytes=0-1"})
     assert status == 412
@@ -191,7 +191,7 @@ def test_412_of_head() -> None:
     assert (head.length, body_of(head)) == (0, b"")
 
 
-def test_416() -> None:
+def test_a_range_past_the_end_is_416() -> None:
     # Section 15.5.17, with the length that section 14.4 wants.
     status, headers = answer({b"range": b"bytes=100-"})
     assert status == 416
@@ -215,7 +215,7 @@ def test_416() -> None:
         pytest.param({"range": b"bytes=0-99"}, 206, id="14.2-all-of-it"),
     ],
 )
-def test_the_order(fields: dict[str, bytes], status: int) -> None:
+def test_conditions_come_before_ranges(fields: dict[str, bytes], status: int) -> None:
     assert answer({name.encode(): value for name, value in fields.items()})[0] == status
 
 
@@ -241,7 +241,7 @@ def test_nothing_of_the_representation_is_shared() -> None:
     assert current.extra == [NOSNIFF, POLICY, OWN]
 
 
-def test_204() -> None:
+def test_a_204_has_no_content() -> None:
     # Section 15.3.5: no content, and no length of it (8.6).
     answer = error_response(204, [OWN])
     assert dict(answer.headers) == {b"cache-control": b"no-store", b"x-own": b"1"}
@@ -249,7 +249,7 @@ def test_204() -> None:
 
 
 @pytest.mark.parametrize("status", [302, 403, 404, 405, 412, 416, 500, 503])
-def test_errors(status: int) -> None:
+def test_error_responses_are_plain_text(status: int) -> None:
     # Section 15.1: a cache may keep a 404 or a 405, unless it is told.
     get = error_response(status, [OWN])
     head = error_response(status, [OWN], "HEAD")
@@ -280,7 +280,7 @@ def _cases(draw: st.DrawFn) -> tuple[State, int, dict[bytes, bytes], Meant]:
 
 
 @given(case=_cases(), method=st.sampled_from(["GET", "GET", "HEAD"]))
-def test_decide(case: Any, method: str) -> None:
+def test_the_response_follows_the_request(case: Any, method: str) -> None:
     state, size, fields, meant = case
     content = os.urandom(size)
     current = representation(state, size)

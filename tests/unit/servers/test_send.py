@@ -27,7 +27,7 @@ def bodies(answer: Answer) -> list[bytes]:
 
 
 @pytest.mark.parametrize("chunk_size", [1, 100, 1024, 10_239, 10_240, 10_241, 1_000_000])
-def test_spans(chunk_size: int, serve: Serve, media: Path, cache: str) -> None:
+def test_a_file_is_sent_in_chunks(chunk_size: int, serve: Serve, media: Path, cache: str) -> None:
     if chunk_size == 1:
         (media / "large.bin").write_bytes(LARGE[:50])
     size = (media / "large.bin").stat().st_size
@@ -86,7 +86,7 @@ async def test_others_get_their_turn(serve: Serve) -> None:
     await main()
 
 
-async def test_many_at_once(serve: Serve, media: Path, cache: str) -> None:
+async def test_many_requests_at_once(serve: Serve, media: Path, cache: str) -> None:
     application = serve(threads=2)
     names = ["a.txt", "large.bin", "nope", "none.bin"] * 25
     answers = await asyncio.gather(*[asked(application, f"/media/{name}") for name in names])

@@ -177,7 +177,9 @@ async def test_an_executor_that_drops_what_it_took(descriptor: Descriptor) -> No
     assert await asyncio.to_thread(closes, descriptor.fd)
 
 
-async def test_many_users(descriptor: Descriptor, executor: Workers) -> None:
+async def test_a_descriptor_of_many_users_is_closed_after_the_last(
+    descriptor: Descriptor, executor: Workers
+) -> None:
     calls = [in_worker(executor, (descriptor,), os.fstat, descriptor.fd) for _ in range(200)]
     descriptor.close()
     assert len({(await call).st_ino for call in calls}) == 1

@@ -239,7 +239,7 @@ def _ids(cases: list[tuple[bytes, Outcome]]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "expected"), _ids(NAMES + THROUGH_LINKS))
-async def test_open(
+async def test_what_each_name_opens(
     name: bytes, expected: Outcome, tree: Path, resolver: str, executor: Workers
 ) -> None:
     if name == b"device" and not (tree / "device").exists():

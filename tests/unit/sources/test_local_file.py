@@ -28,7 +28,7 @@ from .support import _read, drop
 pytestmark = pytest.mark.anyio
 
 
-def test_read_now(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_nowait_gives_what_is_cached(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
     if file.read_nowait(0, 1) is None:
         pytest.skip("this file system has no RWF_NOWAIT")
     first = file.read_nowait(0, 4)
@@ -58,7 +58,9 @@ async def test_spans_of_every_size(media: Path, executor: Workers) -> None:
         file.close()
 
 
-async def test_read(file: LocalFile, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read_gives_all_that_was_asked_for(
+    file: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         assert await file._read(2, 3) == b"234"
         assert await file._read(8, 100) == b"89"
@@ -145,7 +147,7 @@ def test_no_rwf_nowait_at_all(file: LocalFile, monkeypatch: pytest.MonkeyPatch) 
     assert file.read_nowait(0, 5) is None
 
 
-async def test_is_cached(cold: Path, executor: Workers) -> None:
+async def test_is_cached_tells_of_the_page_cache(cold: Path, executor: Workers) -> None:
     file = await LocalSource(str(cold.parent), executor).open(b"cold", WHOLE)
     try:
         size = file.info.size
