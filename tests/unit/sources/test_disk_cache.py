@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC110, ASYNC240 - files are what the tests are about, and nobody else waits
+# ruff: noqa: ASYNC110 - files are what the tests are about, and nobody else waits
 import asyncio
 import contextlib
 import errno
