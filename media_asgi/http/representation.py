@@ -35,6 +35,8 @@ class FileInfo(NamedTuple):
     """The source's own entity tag; ``None`` if it is to be made of ``modified`` and ``size``."""
     headers: Sequence[tuple[bytes, bytes]] = ()
     """Header fields that belong to these bytes, such as Content-Encoding. Names in lower case."""
+    has_ranges: bool = True
+    """Can a part of it be had? Else ``Range`` doesn't count, and ``Accept-Ranges`` is ``none``."""
 
 
 @dataclass(frozen=True, slots=True)

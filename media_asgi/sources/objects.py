@@ -1,0 +1,324 @@
+"""
+The objects of a bucket: S3 and what speaks like it, Google Cloud Storage, Azure.
+
+One round trip for a whole object or one range: the response to a GET holds size, tag and date, too.
+Every later GET of the same answer is bound to the tag of the first one, so that no answer holds
+bytes of two versions.
+"""
+
+import asyncio
+import atexit
+import logging
+import os
+import re
+import time
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from ..http.codings import is_accepted
+from ..http.representation import FileInfo
+from .base import (
+    FileMissingError,
+    FileReadError,
+    SourceBusyError,
+    SourceError,
+    SourceFile,
+    SourceTimeoutError,
+    SourceUnreachableError,
+    TruncatedFileError,
+    Wanted,
+)
+from .gunzip import gunzipped
+
+try:
+    import obstore
+    from obstore.exceptions import BaseError
+    from obstore.store import AzureStore, GCSStore, S3Store
+except ImportError as error:
+    raise ImproperlyConfigured(
+        "Files of an object store need obstore. Install it: pip install 'media-asgi[objects]'."
+    ) from error
+
+from .object_errors import ChangedError, DeniedError, RangeError, translated  # after obstore
+
+if TYPE_CHECKING:
+    from obstore import GetResult
+    from obstore.store import ObjectStore
+
+logger = logging.getLogger("media_asgi")
+
+# obstore counts its ``timeout`` (30 s) over the whole body, at the client's pace.
+CLIENT_OPTIONS = {"timeout": "1d", "read_timeout": "20s", "connect_timeout": "5s"}
+
+# A store that stalls for ``read_timeout`` is not waited for a second time: ``retry_timeout`` is
+# over by then. By default obstore goes on for three minutes.
+RETRY_CONFIG = {
+    "max_retries": 2,
+    "retry_timeout": timedelta(seconds=10),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=1),
+        "base": 2,
+    },
+}
+
+# No answer takes longer: tries, waits between them and new credentials included. Seconds.
+_PATIENCE = 90.0
+
+# After a drop in the middle of an object, wait so long before each try to go on. Seconds.
+_RESUMES = (0.1, 0.5, 2.0)
+
+# S3, Google Cloud Storage and Azure have no longer keys.
+_LONGEST_KEY = 1024
+
+# What the stores' clients count with.
+_MOST = 2**63 - 1
+
+_OPAQUE = re.compile(rb"[\x21\x23-\x7e]*")
+# Azure takes a backslash in a name for a slash.
+_SEPARATOR = re.compile(r"[/\\]")
+
+
+class ObjectSource:
+    """The objects of a store whose keys begin with ``prefix`` and a slash.
+
+    ``store``: one of obstore's, or a callable without arguments that makes one. It is called at the
+    first request, in the process that serves.
+    """
+
+    def __init__(self, store: "ObjectStore | Callable[[], ObjectStore]", prefix: str = "") -> None:
+        self._make: Callable[[], ObjectStore] = (
+            store if callable(store) else lambda: _patient(store)
+        )
+        self._store: ObjectStore | None = None
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._has_told = False
+
+    def version_nowait(self, name: bytes) -> None:
+        return None
+
+    def open_nowait(self, name: bytes, wanted: Wanted) -> None:
+        return None
+
+    async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
+        key = self._key(name)
+        try:
+            result, is_head = await self._look(key, wanted)
+        except DeniedError as error:
+            self._tell_of_denied(key, error)
+            raise FileMissingError from None
+        except ChangedError as error:
+            raise SourceBusyError(str(error)) from error
+        file = ObjectFile(self, key, result, None if is_head else result)
+        if file.is_gzipped and not is_accepted(wanted.accept_encoding, b"gzip"):
+            return await gunzipped(file)
+        return file
+
+    async def get(self, key: str, **options: Any) -> "GetResult":
+        """Raises ``SourceError``."""
+        _enter_process()
+        if self._store is None:
+            self._store = self._make()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await obstore.get_async(self._store, key, options=options)  # type: ignore[arg-type]
+        except TimeoutError:
+            raise SourceTimeoutError(f"the store has not answered for {_PATIENCE:g} s") from None
+        except Exception as error:
+            raise translated(error) from error
+
+    async def _look(self, key: str, wanted: Wanted) -> "tuple[GetResult, bool]":
+        """A response, and whether it is one without a body."""
+        options = _options(wanted)
+        if options is not None:
+            try:
+                return await self.get(key, **options), False
+            except RangeError:
+                pass  # the size is needed to say so, or the range in another form
+        try:
+            return await self.get(key, head=True), True
+        except DeniedError as error:
+            if error.code:
+                raise
+        # A HEAD has no body that says why (RFC 9110 section 9.3.2).
+        return await self.get(key), False
+
+    def _key(self, name: bytes) -> str:
+        try:
+            key = self._prefix + name.decode()
+        except UnicodeDecodeError:
+            raise FileMissingError from None
+        # The empty key is the bucket's listing. A client drops an empty or a dot segment, or goes
+        # up by it, out of the prefix.
+        if len(key) > _LONGEST_KEY or not {"", ".", ".."}.isdisjoint(_SEPARATOR.split(key)):
+            raise FileMissingError
+        return key
+
+    def _tell_of_denied(self, key: str, error: SourceError) -> None:
+        if not self._has_told:
+            self._has_told = True
+            logger.warning(
+                "%r: answered 404, since the store denies access, as it does for a missing object "
+                "too where the credentials may not list the bucket. If it is there, let them read "
+                "it. The log says so once. %s",
+                key,
+                error,
+            )
+
+
+class ObjectFile:
+    """An object as it was when it was opened."""
+
+    def __init__(
+        self, source: ObjectSource, key: str, head: "GetResult", body: "GetResult | None"
+    ) -> None:
+        self._source = source
+        self._key = key
+        self._identity = _identity(head)
+        self._body = body
+        meta, attributes = head.meta, head.attributes
+        tag = meta["e_tag"]
+        # obstore says 1970 where the store says nothing.
+        modified = int(meta["last_modified"].timestamp() * 1e9) or None
+        headers = []
+        for field in ("Content-Disposition", "Content-Language", "Content-Encoding"):
+            if value := attributes.get(field):
+                headers.append((field.lower().encode("ascii"), value.encode("latin-1", "replace")))
+        encoding = attributes.get("Content-Encoding", "").strip().lower()
+        self.is_gzipped = encoding in ("gzip", "x-gzip")
+        if self.is_gzipped:
+            headers.append((b"vary", b"Accept-Encoding"))
+        self._info = FileInfo(
+            size=meta["size"],
+            modified=modified,
+            version=(self._identity, meta["version"]),
+            changed=0 if tag else modified or 0,
+            etag=_etag(tag),
+            headers=headers,
+        )
+
+    @property
+    def info(self) -> FileInfo:
+        return self._info
+
+    def read_nowait(self, start: int, size: int) -> None:
+        return None
+
+    def region(self, start: int, stop: int) -> None:
+        return None
+
+    def close(self) -> None:
+        self._body = None  # which ends its GET
+
+    async def stream(
+        self, start: int, stop: int, chunk_size: Callable[[], int]
+    ) -> AsyncGenerator[bytes, None]:
+        resumes = iter(_RESUMES)
+        position = start
+        while position < stop:
+            chunks = await self._chunks(position, stop, chunk_size())
+            failure: Exception | None = None
+            while position < stop:
+                try:
+                    data = await anext(chunks)
+                except StopAsyncIteration:
+                    break
+                except BaseError as error:
+                    failure = translated(error)
+                    break
+                if len(data) > stop - position:
+                    data = data[: stop - position]
+                position += len(data)
+                yield data
+            else:
+                return
+            del chunks
+            if isinstance(failure, SourceTimeoutError):
+                raise failure
+            pause = next(resumes, None)
+            if pause is None:
+                raise failure or TruncatedFileError(position)
+            await asyncio.sleep(pause)
+
+    async def _chunks(self, start: int, stop: int, size: int) -> Any:
+        """The bytes from ``start`` on, of the GET that has opened the file where it has them."""
+        body, self._body = self._body, None
+        if body is None or body.range[0] != start or body.range[1] < stop:
+            body = await self._get(start, stop)
+        return body.stream(min_chunk_size=min(size, stop - start))
+
+    async def _get(self, start: int, stop: int) -> "GetResult":
+        tag = self._identity[0]
+        options: dict[str, Any] = {"range": (start, stop)}
+        if tag and not tag.startswith("W/"):  # a weak one matches nothing (RFC 9110 13.1.1)
+            options["if_match"] = tag
+        try:
+            result = await self._source.get(self._key, **options)
+        except (ChangedError, RangeError, DeniedError, FileMissingError) as error:
+            raise FileReadError(f"the object changed or went before byte {start}") from error
+        if _identity(result) != self._identity:
+            raise FileReadError(f"the object changed before byte {start}")
+        return result
+
+
+def _options(wanted: Wanted) -> dict[str, Any] | None:
+    """Those of a GET; ``None`` if a HEAD is to come first."""
+    start, stop = wanted.start, wanted.stop
+    if start is None:
+        return {"range": {"suffix": stop}} if stop and stop <= _MOST else None
+    if stop is None:
+        return {"range": {"offset": start}} if 0 < start <= _MOST else {} if not start else None
+    return {"range": (start, min(stop, _MOST))} if start < min(stop, _MOST) else None
+
+
+def _identity(result: "GetResult") -> tuple[str | None, int, float]:
+    meta = result.meta
+    return meta["e_tag"], meta["size"], meta["last_modified"].timestamp()
+
+
+def _etag(tag: str | None) -> bytes | None:
+    """The store's tag as a strong entity tag (RFC 9110 section 8.8.3).
+
+    ``None`` for a weak one, with which no two ranges may be put together.
+    """
+    if not tag or tag.startswith("W/"):
+        return None
+    opaque = tag.strip('"').encode()
+    return b'"%s"' % opaque if _OPAQUE.fullmatch(opaque) else None
+
+
+def _patient(store: "ObjectStore") -> "ObjectStore":
+    """A store of the project's own, with our time-outs where it has none."""
+    if not isinstance(store, S3Store | GCSStore | AzureStore):
+        return store
+    options: dict[str, Any] = {
+        "prefix": store.prefix,
+        "config": store.config,
+        "client_options": {**CLIENT_OPTIONS, **(store.client_options or {})},
+        "retry_config": store.retry_config or RETRY_CONFIG,
+        "credential_provider": store.credential_provider,
+    }
+    return type(store)(**{name: value for name, value in options.items() if value is not None})
+
+
+_process: int | None = None
+"""The one that has asked a store."""
+
+
+def _enter_process() -> None:
+    global _process
+    current = os.getpid()
+    if _process == current:
+        return
+    if _process is not None:
+        # obstore's threads are not in a forked child: each call would wait for ever.
+        raise SourceUnreachableError(
+            "a store was asked before this process was forked. Ask none before the fork."
+        )
+    _process = current
+    # A process that ends within milliseconds of a call dies by SIGABRT: a thread of obstore's calls
+    # into an interpreter that is gone.
+    atexit.register(time.sleep, 0.05)
