@@ -83,6 +83,7 @@ class RawStore:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends accept(), too
         self._listener.close()
 
 

@@ -27,7 +27,6 @@ from media_asgi.sources.base import (
     SourceFile,
     SourceTimeoutError,
     SourceUnreachableError,
-    TruncatedFileError,
     Wanted,
 )
 from media_asgi.sources.objects import ObjectSource
@@ -351,7 +350,11 @@ def test_a_drop_in_the_middle_is_resumed_by_range_and_tag(start: Start) -> None:
     raw = start(once_cut(whole))
     assert opened(raw) == DATA
     second = raw.requests[1]
-    assert (second.headers["range"], second.headers["if-match"]) == ("bytes=300000-999999", TAG)
+    assert second.headers["if-match"] == TAG
+    # What didn't fill a chunk is asked for again.
+    first, stop = second.range(len(DATA)) or (0, 0)
+    assert 0 < first <= 300_000
+    assert stop == len(DATA)
 
 
 def test_a_store_that_drops_again_and_again_is_given_up(start: Start) -> None:
@@ -392,7 +395,8 @@ def test_an_object_that_changes_in_the_middle_ends_its_answer(
 
     with pytest.raises(FileReadError):
         run(stream())
-    assert b"".join(received) == DATA[:300_000]
+    assert 0 < len(body := b"".join(received)) <= 300_000
+    assert DATA.startswith(body)
     assert len(raw.requests) == 2
 
 
@@ -403,17 +407,17 @@ def test_a_store_that_is_busy_in_the_middle_ends_its_answer(start: Start, status
         opened(raw)
 
 
-def test_a_body_that_is_too_short_is_truncated(start: Start) -> None:
+def test_a_part_that_is_too_short_ends_its_answer(start: Start) -> None:
     def answer(client: socket.socket, request: Request) -> None:
         first = (request.range(len(DATA)) or (0, 0))[0]
         if first == 0:
-            send_object(client, request, DATA, stop=1000)
+            send_object(client, request, DATA, stop=300_000)
             client.shutdown(socket.SHUT_RDWR)
         else:  # a partial answer that is right in itself, and holds less
             span = f"bytes {first}-{first + 9}/{len(DATA)}"
             client.sendall(head("206 Partial", 10, Content_Range=span) + DATA[first : first + 10])
 
-    with pytest.raises(TruncatedFileError):
+    with pytest.raises(SourceError):
         opened(start(answer))
 
 
