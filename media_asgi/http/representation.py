@@ -65,6 +65,7 @@ class Representation:
     cache_control: bytes
     extra: Headers
     """Headers of every response with this file: those of security, and the location's own."""
+    has_ranges: bool = True
 
 
 def is_settled(stamp: int, now: float) -> bool:
@@ -113,4 +114,5 @@ def describe(
         lasting=lasting,
         cache_control=cache_control,
         extra=extra if extra is not None else [],
+        has_ranges=info.has_ranges,
     )

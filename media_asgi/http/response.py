@@ -62,7 +62,7 @@ def respond(
         return error_response(status, _about_response(current.extra), method)
     asked = fields.get(b"range")
     # Section 14.2: ranges are defined for GET alone.
-    if asked is not None and method == "GET":
+    if asked is not None and method == "GET" and current.has_ranges:
         validated = fields.get(b"if-range")
         if preconditions.if_range(validated, current):
             try:
@@ -110,7 +110,7 @@ def _headers(current: Representation, content_type: bytes, length: int) -> Heade
         (b"content-length", b"%d" % length),
         (b"etag", current.etag),
         *modified,
-        (b"accept-ranges", b"bytes"),
+        (b"accept-ranges", b"bytes" if current.has_ranges else b"none"),
         (b"cache-control", current.cache_control),
         *extra,
     ]

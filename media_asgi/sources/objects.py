@@ -11,6 +11,7 @@ import atexit
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
@@ -196,7 +197,7 @@ class ObjectFile:
             modified=modified,
             version=(self._identity, meta["version"]),
             changed=0 if tag else modified or 0,
-            etag=_etag(tag),
+            etag=_etag(tag, modified),
             headers=headers,
         )
 
@@ -279,15 +280,16 @@ def _identity(result: "GetResult") -> tuple[str | None, int, float]:
     return meta["e_tag"], meta["size"], meta["last_modified"].timestamp()
 
 
-def _etag(tag: str | None) -> bytes | None:
+def _etag(tag: str | None, modified: int | None) -> bytes | None:
     """The store's tag as a strong entity tag (RFC 9110 section 8.8.3).
 
-    ``None`` for a weak one, with which no two ranges may be put together.
+    ``None`` for a weak one, with which no two ranges may be put together: date and size count then.
+    Without a date each answer has a tag of its own.
     """
-    if not tag or tag.startswith("W/"):
-        return None
-    opaque = tag.strip('"').encode()
-    return b'"%s"' % opaque if _OPAQUE.fullmatch(opaque) else None
+    opaque = (tag or "").strip('"').encode()
+    if opaque and _OPAQUE.fullmatch(opaque) and not opaque.startswith(b"W/"):
+        return b'"%s"' % opaque
+    return None if modified else b'"%s"' % secrets.token_hex(16).encode("ascii")
 
 
 def _patient(store: "ObjectStore") -> "ObjectStore":
