@@ -46,7 +46,7 @@ _DJANGO_STORAGES = {
 
 
 class StoreSettings(NamedTuple):
-    """What makes a store. Nothing of obstore is needed for it yet."""
+    """What makes a store."""
 
     kind: str
     bucket: str
