@@ -148,8 +148,9 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
         return _default([message("W004", application=name)])
     locations = [handler.location for one in middlewares for handler in one._handlers]
     return [
-        _ServedFolder(location.folder, location.prefix, urlsplit(location.url).netloc, location)
+        _ServedFolder(folder, location.prefix, urlsplit(location.url).netloc, location)
         for location in locations
+        for folder in location.folders
     ], []
 
 

@@ -4,10 +4,10 @@ A location: a URL prefix, the folder that it serves, and its options; or one fil
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +17,10 @@ from .access import Access, access_policy
 from .access.base import AccessPolicy
 from .manifest import ManifestNames
 from .signing import seconds
+from .sources.base import Source
 from .sources.disk_cache import DiskCache
+
+Root = str | os.PathLike[str] | Source
 
 FOREVER = "max-age=31536000, immutable"
 
@@ -96,7 +99,9 @@ class Location:
     """
 
     url: str
-    root: str | os.PathLike[str]
+    root: Root | Sequence[Root] | None = None
+    source: Source | None = None
+    credentials: Literal["instance"] | None = None
     access: Access | None = None
     cache_control: str | Callable[[str], str] | None = None
     immutable: str | re.Pattern[str] | ManifestNames | None = None
@@ -113,8 +118,8 @@ class Location:
     leeway: float | timedelta = 0
     cache: DiskCache | None = None
 
-    folder: str = field(init=False, repr=False)
-    """The absolute path of ``root``."""
+    roots: Sequence[str | Source] = field(init=False, repr=False)
+    """Absolute paths of folders, and other sources. The first that has a file serves it."""
     prefix: str = field(init=False, repr=False)
     """The decoded path with which the URLs begin. It has ``/`` at both ends, but for one file."""
     file: str = field(init=False, repr=False)
@@ -125,7 +130,7 @@ class Location:
     def __post_init__(self) -> None:
         set_ = object.__setattr__
         set_(self, "prefix", conf.url_prefix(self.url))
-        set_(self, "folder", conf.root_folder(self.root, self.url))
+        set_(self, "roots", self._roots())
         for name in ("sandbox", "fallthrough", "login_redirect", "precompressed"):
             conf.check_bool(self._option(name), getattr(self, name))
         for name in ("cache_control", "headers"):
@@ -149,7 +154,8 @@ class Location:
                 f"{self._option('fallthrough')} is True, but an internal location doesn't answer "
                 "clients: its URLs go to the application anyway. Leave fallthrough out."
             )
-        set_(self, "file", conf.single_file(self.url, self.folder))
+        folder = self.folders[0] if len(self.roots) == len(self.folders) == 1 else ""
+        set_(self, "file", conf.single_file(self.url, folder) if folder else "")
         if self.file:
             self._check_single_file()
             set_(self, "prefix", self.prefix.rstrip("/"))
@@ -237,22 +243,26 @@ class Location:
 
     @classmethod
     def storage(cls, alias: str = "default", **options: Any) -> Self:
-        """A location with the URL and the folder of a file-system storage.
+        """URL and files of a storage of ``STORAGES``, with these options.
 
-        ``alias``: its name in Django's ``STORAGES``. ``options``: those of ``Location``. By default
-        ``access`` is ``"signed"`` for a ``SignedMediaStorage``. Raises ``ImproperlyConfigured`` if
-        its files are not in a folder of this machine, or if it lacks a URL.
+        Its own URL, or else ``MEDIA_URL``. The objects of an ``S3Storage``, ``GoogleCloudStorage``
+        or ``AzureStorage`` of django-storages are read from their store. The files of any other
+        storage that has no folder are read by its ``open()``.
         """
         from django.core.files.storage import FileSystemStorage, storages
 
-        from .storage import SignedMediaStorage
+        from .storage import ServedStorage, SignedMediaStorage
 
         storage = storages[alias]
         if not isinstance(storage, FileSystemStorage):
-            raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] is a {type(storage).__name__}, whose files are not in a "
-                "folder of this machine. Name a FileSystemStorage, or leave this location out."
-            )
+            url = settings.MEDIA_URL
+            if isinstance(storage, ServedStorage):
+                url = storage.base_url
+                if storage.signed:
+                    options.setdefault("access", "signed")
+            vars(settings).pop("MEDIA_URL", None)  # as in media()
+            source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
+            return cls(**({"url": url, "source": source} | options))
         if not storage.base_location:
             raise ImproperlyConfigured(
                 f"STORAGES[{alias!r}] lacks a location, and MEDIA_ROOT is not set, so there is "
@@ -321,5 +331,43 @@ class Location:
             or (isinstance(immutable, ManifestNames) and not immutable.knows(path))
         )
 
+    @property
+    def folders(self) -> list[str]:
+        """The absolute paths of those roots that are folders."""
+        return [root for root in self.roots if isinstance(root, str)]
+
+    def _roots(self) -> list[str | Source]:
+        if self.credentials not in (None, "instance"):
+            raise ImproperlyConfigured(
+                f"{self._option('credentials')} is {self.credentials!r}. Leave it out, or give "
+                "'instance', for the role of the machine."
+            )
+        if self.source is not None:
+            if self.root is not None or not hasattr(self.source, "open_nowait"):
+                raise ImproperlyConfigured(
+                    f"{self._option('source')} is {self.source!r}. Give a source such as "
+                    "ObjectSource(store), and no root beside it."
+                )
+            return [self.source]
+        roots = self.root if isinstance(self.root, list | tuple) and self.root else [self.root]
+        return [self._root(root) for root in roots]
+
+    def _root(self, root: Any) -> str | Source:
+        if isinstance(root, str) and root.startswith(("s3://", "gs://", "az://")):
+            from .sources.object_settings import from_url
+
+            return from_url(root, self.credentials)
+        return root if hasattr(root, "open_nowait") else conf.root_folder(root, self.url)
+
     def _option(self, name: str) -> str:
         return f"{name} of the location {self.url!r}"
+
+
+def _source(storage: Any, name: str, credentials: Any) -> Source:
+    from .sources.django_storage import StorageSource, kind_of
+
+    if kind_of(storage) is None:
+        return StorageSource(storage)
+    from .sources.object_settings import from_storage
+
+    return from_storage(storage, name, credentials)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 from django.core.exceptions import ImproperlyConfigured
@@ -22,6 +22,7 @@ from .security import SecuritySettings
 from .servers.daphne_request import root_path
 from .servers.send import response_writer, send_response
 from .sources.base import Source
+from .sources.first import FirstSource
 from .sources.guard import ExcludedFolder, Place
 from .sources.local import LocalSource
 from .sources.memory_cache import MemoryCache
@@ -84,9 +85,16 @@ class MediaMiddleware:
         )
         self._workers = partial(Workers, threads, timeout=float(disk_timeout))
         self._handlers = self._arrange(locations or (Location.media(),))
-        internal = [handler for handler in self._handlers if handler.is_internal]
         # X-Sendfile may name a file of these. The deepest folder comes first.
-        self._internal = sorted(internal, key=lambda handler: -len(handler.location.folder))
+        self._internal = sorted(
+            (
+                (folder, handler)
+                for handler in self._handlers
+                if handler.is_internal
+                for folder in (handler.location.folders or ("",))
+            ),
+            key=lambda pair: -len(pair[0]),
+        )
         self._prefixes = tuple(handler.prefix for handler in self._handlers)
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
         self.instances.add(self)
@@ -106,28 +114,39 @@ class MediaMiddleware:
                 )
         longest_first = sorted(by_prefix.values(), key=lambda location: -len(location.prefix))
         self._places = {
-            location.prefix: Place(location.folder)
+            folder: Place(folder)
             for location in longest_first
             if not location.policy.is_public
+            for folder in location.folders
         }
         return [
             LocationHandler(
                 location,
                 self._context,
-                self._source(location, _excluded(location, longest_first, self._places)),
+                self._source(location, longest_first),
                 [p for p in by_prefix if p.startswith(location.prefix) and p != location.prefix],
             )
             for location in longest_first
         ]
 
-    def _source(self, location: Location, excluded: Sequence[ExcludedFolder]) -> Source:
-        root = os.path.dirname(location.folder) if location.file else location.folder
+    def _source(self, location: Location, locations: Sequence[Location]) -> Source:
+        restricted = _more_restricted(location, locations)
+        sources = [
+            self._folder(location, root, restricted)
+            if isinstance(root, str)
+            else _without(root, restricted)
+            for root in location.roots
+        ]
+        return sources[0] if len(sources) == 1 else FirstSource(sources)
+
+    def _folder(self, location: Location, root: str, restricted: Sequence[Location]) -> Source:
+        path = os.path.dirname(root) if location.file else root
         folder = LocalSource(
-            root,
-            self._workers(folder=root),
+            path,
+            self._workers(folder=path),
             # One file may be a link, as a root may. No client names it.
             follow_symlinks=location.follow_symlinks or bool(location.file),
-            excluded=excluded,
+            excluded=_excluded(root, restricted, self._places),
         )
         files = MemoryCache(folder, max_file=self._context.chunk_size)
         return Precompressed(files) if location.precompressed else files
@@ -213,16 +232,16 @@ class MediaMiddleware:
                 if paths := _below(target, handler.prefix):
                     return (handler, paths) if handler.is_internal else None
             return None
-        for handler in self._internal:
-            if paths := _below(target, handler.location.folder):
+        for folder, handler in self._internal:
+            if folder and (paths := _below(target, folder)):
                 return handler, paths
         # Compare with where each root lies now, with its links resolved. To ask for that takes a
         # call, so the likeliest root comes first.
-        for handler in sorted(
-            self._internal,
-            key=lambda handler: not _below(target, self._places[handler.prefix].known.path),
+        places = [(self._places[folder], handler) for folder, handler in self._internal if folder]
+        for place, handler in sorted(
+            places, key=lambda pair: not _below(target, pair[0].known.path)
         ):
-            where = await self._places[handler.prefix].told()
+            where = await place.told()
             if where and (paths := _below(target, where.path)):
                 return handler, paths
         return None
@@ -258,17 +277,35 @@ def _below(target: Target, folder: str) -> list[str]:
     return [path[len(start) :] for path in target.candidates if path.startswith(start)]
 
 
-def _excluded(
-    location: Location, others: Sequence[Location], places: Mapping[str, Place]
-) -> list[ExcludedFolder]:
-    """Folders below this root that belong to a more restricted location."""
+def _more_restricted(location: Location, others: Sequence[Location]) -> list[Location]:
+    """Locations whose files are not for everybody who may have this one's."""
     if not location.policy.answers_clients or location.file:
         return []
-    root = os.path.realpath(location.folder)
     return [
-        ExcludedFolder(place := places[other.prefix], may_be_root=place.known.path == root)
+        other
         for other in others
         if other is not location
         and not other.policy.is_public
         and not (other.policy.decides_by_url and type(other.policy) is type(location.policy))
     ]
+
+
+def _excluded(
+    root: str, restricted: Sequence[Location], places: Mapping[str, Place]
+) -> list[ExcludedFolder]:
+    """Folders below this root that belong to a more restricted location."""
+    path = os.path.realpath(root)
+    return [
+        ExcludedFolder(place := places[folder], may_be_root=place.known.path == path)
+        for other in restricted
+        for folder in other.folders
+    ]
+
+
+def _without(source: Any, restricted: Sequence[Location]) -> Source:
+    """The source of a bucket without the prefixes that belong to a more restricted location."""
+    if (bucket := getattr(source, "bucket", None)) is not None:
+        others: list[Any] = [root for other in restricted for root in other.roots]
+        prefixes = {one.prefix for one in others if getattr(one, "bucket", None) == bucket}
+        source.excluded = tuple(prefixes - {source.prefix})
+    return source  # type: ignore[no-any-return]

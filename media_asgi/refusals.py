@@ -47,7 +47,7 @@ class DotfileLog:
             "%r beneath %s is not served, since it begins with a dot. If clients are to have it, "
             "set dotfiles=[%r]. The log says so once of each name, and of %d names at most.",
             name,
-            self._location.folder,
+            self._location.root or self._location.url,
             name,
             _MAX_NAMES,
         )

@@ -1,18 +1,116 @@
-"""A Django storage whose URLs are signed and expire."""
+"""Django storages whose URLs lead to the middleware, signed where that is asked for."""
 
 import os
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage
+from django.utils.encoding import filepath_to_uri
 
 from .signing import Seconds, check_download, seconds, sign_url
 
 Download = str | bool | None
 
 
-class SignedMediaStorage(FileSystemStorage):
+class _Links:
+    """The options of signed links, and the links."""
+
+    def _set_links(
+        self,
+        base_url: str | None,
+        expires_in: Seconds,
+        window: Seconds,
+        download: Download | Callable[[str], Download],
+    ) -> None:
+        name = type(self).__name__
+        try:
+            seconds("expires_in", expires_in)
+            seconds("window", window, or_zero=True)
+            if not callable(download):
+                check_download(download)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{name}: {error}") from error
+        if isinstance(base_url, str) and not base_url.startswith(("/", "http://", "https://")):
+            raise ImproperlyConfigured(
+                f"{name}: base_url is {base_url!r}. The file that a link names would "
+                'depend on the page it is on. Give a path such as "/private/", or a full URL.'
+            )
+        self._expires_in = expires_in
+        self._window = window
+        self._download = download
+
+    def _checked(self, url: str, name: str | None, base_url: str) -> str:
+        # A name such as "../reports/a.pdf" would be a link to a file of another location.
+        if not url.startswith(base_url):
+            raise SuspiciousFileOperation(f"{name!r} is not a name below {base_url!r}.")
+        return url
+
+    def _signed(
+        self, url: str, name: str | None, expires_in: Seconds | None, download: Download
+    ) -> str:
+        if download is None:
+            download = self._download(name or "") if callable(self._download) else self._download
+        return sign_url(
+            url,
+            expires_in=self._expires_in if expires_in is None else expires_in,
+            window=self._window,
+            download=download,
+        )
+
+
+class ServedStorage(_Links):
+    """A mixin for a storage whose files ``Location.storage()`` serves: its ``url()`` leads there.
+
+    ``class MediaStorage(ServedStorage, S3Storage): pass``. Of itself such a storage gives the
+    address of its store, which passes the middleware by. These options are added to its own:
+
+    ``base_url``: by default ``MEDIA_URL``.
+
+    ``signed``: sign the links, and let ``Location.storage()`` serve signed ones alone. By default
+    ``False``. ``expires_in``, ``window`` and ``download`` are as of ``SignedMediaStorage``.
+
+    Raises ``ImproperlyConfigured`` if an option is invalid.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        base_url: str | None = None,
+        signed: bool = False,
+        expires_in: Seconds = 3600,
+        window: Seconds = 0,
+        download: Download | Callable[[str], Download] = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._set_links(base_url, expires_in, window, download)
+        self._base_url = base_url
+        self.signed = signed
+
+    @property
+    def base_url(self) -> str:
+        url = settings.MEDIA_URL if self._base_url is None else self._base_url
+        return url if url.endswith("/") else f"{url}/"
+
+    def url(
+        self,
+        name: str | None,
+        *arguments: Any,
+        expires_in: Seconds | None = None,
+        download: Download = None,
+        **options: Any,
+    ) -> str:
+        """A link to the file ``name``. What only the storage's own ``url()`` knows is ignored."""
+        base_url = self.base_url
+        url = urljoin(base_url, filepath_to_uri(name or "").lstrip("/"))
+        url = self._checked(url, name, base_url)
+        return self._signed(url, name, expires_in, download) if self.signed else url
+
+
+class SignedMediaStorage(_Links, FileSystemStorage):
     """A ``FileSystemStorage`` whose ``url()`` returns links for ``Location(access="signed")``.
 
     ``location``, ``base_url``: the folder and its URL, by default ``MEDIA_ROOT`` and ``MEDIA_URL``.
@@ -42,21 +140,7 @@ class SignedMediaStorage(FileSystemStorage):
         **options: Any,
     ) -> None:
         super().__init__(location, base_url, **options)
-        try:
-            seconds("expires_in", expires_in)
-            seconds("window", window, or_zero=True)
-            if not callable(download):
-                check_download(download)
-        except ValueError as error:
-            raise ImproperlyConfigured(f"SignedMediaStorage: {error}") from error
-        if isinstance(base_url, str) and not base_url.startswith(("/", "http://", "https://")):
-            raise ImproperlyConfigured(
-                f"SignedMediaStorage: base_url is {base_url!r}. The file that a link names would "
-                'depend on the page it is on. Give a path such as "/private/", or a full URL.'
-            )
-        self._expires_in = expires_in
-        self._window = window
-        self._download = download
+        self._set_links(base_url, expires_in, window, download)
 
     def url(
         self,
@@ -70,15 +154,5 @@ class SignedMediaStorage(FileSystemStorage):
         Raises ``ValueError`` if an argument is invalid, and ``SuspiciousFileOperation`` if the name
         leads out of the storage.
         """
-        url = super().url(name)
-        # A name such as "../reports/a.pdf" would be a link to a file of another location.
-        if not url.startswith(str(self.base_url)):
-            raise SuspiciousFileOperation(f"{name!r} is not a name below {self.base_url!r}.")
-        if download is None:
-            download = self._download(name or "") if callable(self._download) else self._download
-        return sign_url(
-            url,
-            expires_in=self._expires_in if expires_in is None else expires_in,
-            window=self._window,
-            download=download,
-        )
+        url = self._checked(super().url(name), name, str(self.base_url))
+        return self._signed(url, name, expires_in, download)

@@ -25,6 +25,20 @@ from .base import (
 )
 from .workers import Workers, in_worker
 
+_DJANGO_STORAGES = {
+    "storages.backends.s3.S3Storage": "s3",
+    "storages.backends.gcloud.GoogleCloudStorage": "gs",
+    "storages.backends.azure_storage.AzureStorage": "az",
+}
+
+
+def kind_of(storage: object) -> str | None:
+    """The kind of store that a storage of django-storages has its files in."""
+    for cls in type(storage).__mro__:
+        if kind := _DJANGO_STORAGES.get(f"{cls.__module__}.{cls.__qualname__}"):
+            return kind
+    return None
+
 
 class StorageSource:
     def __init__(self, storage: Storage) -> None:

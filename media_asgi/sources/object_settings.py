@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-Credentials = Literal["instance"] | None
+from .django_storage import kind_of
+from .objects import CLIENT_OPTIONS, RETRY_CONFIG, STORES, ObjectSource
 
-SCHEMES = ("s3", "gs", "az")
+Credentials = Literal["instance"] | None
 
 # Variables of the environment with credentials. All of one group are needed.
 _GIVEN_BY = {
@@ -38,12 +39,6 @@ _GIVEN_BY = {
 }
 _ADC = Path("~/.config/gcloud/application_default_credentials.json")
 
-_DJANGO_STORAGES = {
-    "storages.backends.s3.S3Storage": "s3",
-    "storages.backends.gcloud.GoogleCloudStorage": "gs",
-    "storages.backends.azure_storage.AzureStorage": "az",
-}
-
 
 class StoreSettings(NamedTuple):
     """What makes a store."""
@@ -57,17 +52,12 @@ class StoreSettings(NamedTuple):
     """Gives credentials that end, whenever they are needed."""
 
     def make(self) -> Any:
-        from obstore import store
-
-        from .objects import CLIENT_OPTIONS, RETRY_CONFIG
-
-        kinds: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
         options = {**CLIENT_OPTIONS, **self.client_options}
         if self.kind == "gs":
             # Else Google's store unpacks what is stored with gzip, without a length.
             options["default_headers"] = {"accept-encoding": "gzip"}
         more = {} if self.provider is None else {"credential_provider": self.provider}
-        return kinds[self.kind](
+        return STORES[self.kind](
             self.bucket,
             config=dict(self.config),
             client_options=options,
@@ -76,7 +66,7 @@ class StoreSettings(NamedTuple):
         )
 
 
-def from_url(url: str, credentials: Credentials = None) -> StoreSettings:
+def from_url(url: str, credentials: Credentials = None) -> ObjectSource:
     """The store of ``s3://bucket/prefix``, ``gs://…`` or ``az://…``."""
     parts = urlsplit(url)
     if not parts.netloc or parts.netloc != parts.hostname or parts.query or parts.fragment:
@@ -87,18 +77,12 @@ def from_url(url: str, credentials: Credentials = None) -> StoreSettings:
     config, options = _environment(parts.scheme)
     if credentials is None and not _has_credentials(parts.scheme):
         raise ImproperlyConfigured(_lacking(f"root is {url!r}", parts.scheme))
-    return StoreSettings(parts.scheme, parts.netloc, parts.path.strip("/"), config, options)
+    return _source(
+        StoreSettings(parts.scheme, parts.netloc, parts.path.strip("/"), config, options)
+    )
 
 
-def kind_of(storage: object) -> str | None:
-    """The kind of store that a storage of django-storages has its files in."""
-    for cls in type(storage).__mro__:
-        if kind := _DJANGO_STORAGES.get(f"{cls.__module__}.{cls.__qualname__}"):
-            return kind
-    return None
-
-
-def from_storage(storage: Any, name: str, credentials: Credentials = None) -> StoreSettings:
+def from_storage(storage: Any, name: str, credentials: Credentials = None) -> ObjectSource:
     """The store of a storage whose ``kind_of`` is known. ``name``: what an error calls it."""
     kind = kind_of(storage)
     read = {"s3": _s3, "gs": _google, "az": _azure}[kind or ""]
@@ -110,7 +94,12 @@ def from_storage(storage: Any, name: str, credentials: Credentials = None) -> St
     found = StoreSettings(kind or "", bucket, storage.location or "", config, options, provider)
     if not (config.keys() & _KEYS or provider or credentials or _has_credentials(found.kind)):
         raise ImproperlyConfigured(_lacking(name, found.kind))
-    return found
+    return _source(found)
+
+
+def _source(settings: StoreSettings) -> ObjectSource:
+    bucket = (settings.kind, settings.bucket, settings.config.get("endpoint"))
+    return ObjectSource(settings.make, settings.prefix, bucket=bucket)
 
 
 _KEYS = {"access_key_id", "bearer_token", "skip_signature", "account_key", "sas_key"}

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("media_asgi")
 
+STORES: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+
 # obstore counts its ``timeout`` (30 s) over the whole body, at the client's pace.
 CLIENT_OPTIONS = {"timeout": "1d", "read_timeout": "20s", "connect_timeout": "5s"}
 
@@ -87,15 +89,24 @@ class ObjectSource:
     """The objects of a store whose keys begin with ``prefix`` and a slash.
 
     ``store``: one of obstore's, or a callable without arguments that makes one. It is called at the
-    first request, in the process that serves.
+    first request, in the process that serves. ``bucket``: tells it from other buckets.
     """
 
-    def __init__(self, store: "ObjectStore | Callable[[], ObjectStore]", prefix: str = "") -> None:
+    def __init__(
+        self,
+        store: "ObjectStore | Callable[[], ObjectStore]",
+        prefix: str = "",
+        *,
+        bucket: Hashable = None,
+    ) -> None:
         self._make: Callable[[], ObjectStore] = (
             store if callable(store) else lambda: _patient(store)
         )
         self._store: ObjectStore | None = None
-        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.bucket = bucket
+        self.excluded: tuple[str, ...] = ()
+        """Prefixes whose objects are another location's, and not for whoever may see this one's."""
         self._has_told = False
 
     def version_nowait(self, name: bytes) -> None:
@@ -149,12 +160,14 @@ class ObjectSource:
 
     def _key(self, name: bytes) -> str:
         try:
-            key = self._prefix + name.decode()
+            key = self.prefix + name.decode()
         except UnicodeDecodeError:
             raise FileMissingError from None
+        if key.startswith(self.excluded) or len(key) > _LONGEST_KEY:
+            raise FileMissingError
         # The empty key is the bucket's listing. A client drops an empty or a dot segment, or goes
         # up by it, out of the prefix.
-        if len(key) > _LONGEST_KEY or not {"", ".", ".."}.isdisjoint(_SEPARATOR.split(key)):
+        if not {"", ".", ".."}.isdisjoint(_SEPARATOR.split(key)):
             raise FileMissingError
         return key
 

@@ -537,7 +537,11 @@ def test_gzip_is_passed_on_to_who_takes_it(start: Start) -> None:
     assert len(raw.requests) == 1
 
 
-@pytest.mark.parametrize("stored", [DATA, gzip.compress(DATA)[:-9], gzip.compress(DATA) + b"junk"])
+@pytest.mark.parametrize(
+    "stored",
+    [DATA, gzip.compress(DATA)[:-9], gzip.compress(DATA) + b"junk"],
+    ids=["plain", "cut", "followed"],
+)
 def test_what_is_not_gzip_is_passed_on_as_it_is(start: Start, stored: bytes) -> None:
     raw = start(lambda client, request: send_object(client, request, stored, **dict(GZIP)))
     assert opened(raw) == stored
