@@ -255,11 +255,9 @@ class Location:
 
         storage = storages[alias]
         if not isinstance(storage, FileSystemStorage):
-            url = settings.MEDIA_URL
-            if isinstance(storage, ServedStorage):
-                url = storage.base_url
-                if storage.signed:
-                    options.setdefault("access", "signed")
+            if isinstance(storage, ServedStorage) and storage.signed:
+                options.setdefault("access", "signed")
+            url = getattr(storage, "base_url", None) or settings.MEDIA_URL
             vars(settings).pop("MEDIA_URL", None)  # as in media()
             source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
             return cls(**({"url": url, "source": source} | options))
@@ -349,7 +347,7 @@ class Location:
                     "ObjectSource(store), and no root beside it."
                 )
             return [self.source]
-        roots = self.root if isinstance(self.root, list | tuple) and self.root else [self.root]
+        roots = self.root if isinstance(self.root, list | tuple) and self.root else (self.root,)
         return [self._root(root) for root in roots]
 
     def _root(self, root: Any) -> str | Source:

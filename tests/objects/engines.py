@@ -229,6 +229,7 @@ def make_bucket(engine: Engine, name: str = BUCKET) -> None:
 
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Iterator[Engine]:
+    folder.mkdir(exist_ok=True)
     with ENGINES[name](folder) as engine:
         make_bucket(engine)
         yield engine

@@ -11,7 +11,7 @@ import pytest
 # By name, with what installs each on Debian. A machine that has Python alone has none of them.
 INSTALL = {
     "aria2c": "apt-get install aria2",
-    "azurite-blob": "apt-get install npm && npm install -g azurite",
+    "azurite-blob": "npm install -g azurite",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "ffmpeg": "apt-get install ffmpeg",

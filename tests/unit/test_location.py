@@ -20,6 +20,7 @@ from django.test import override_settings
 from media_asgi import DiskCache, Location, MediaMiddleware
 from media_asgi.access import authenticated
 from media_asgi.signing import sign_url
+from media_asgi.sources.django_storage import StorageSource
 
 FILES = "django.core.files.storage.FileSystemStorage"
 
@@ -58,6 +59,13 @@ def refusal(call: Any, /, *args: Any, **options: Any) -> str:
 
 # The options beside a right url and root; what the message must name: option, value and cure.
 REFUSED: list[Any] = [
+    ({"source": "s3://bucket"}, ["source", "'s3://bucket'", "ObjectSource"]),
+    ({"source": StorageSource(InMemoryStorage())}, ["source", "no root"]),
+    ({"credentials": "keys"}, ["credentials", "'keys'", "'instance'"]),
+    ({"root": "s3://"}, ["root", "'s3://'", "s3://bucket/prefix"]),
+    ({"root": "s3://key:secret@bucket"}, ["root", "s3://bucket/prefix", "environment"]),
+    ({"root": []}, ["root", "[]", "BASE_DIR"]),
+    ({"root": ["/srv/media", ""]}, ["root", "''", "BASE_DIR"]),
     ({"url": None}, ["url", "None", '"/media/"']),
     ({"url": b"/media/"}, ["url", "b'/media/'", '"/media/"']),
     ({"url": Path("/media/")}, ["url", "PosixPath", '"/media/"']),
@@ -330,12 +338,12 @@ def test_roots_that_a_location_takes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     for root in (tmp_path / "real", str(tmp_path / "real"), f"{tmp_path}/x/../real/"):
-        assert Location(url="/m/", root=root).folder == str(tmp_path / "real")
+        assert Location(url="/m/", root=root).folders == [str(tmp_path / "real")]
     # A link stays one, so that it may be turned; and what isn't there yet may come.
-    assert Location(url="/m/", root=tmp_path / "link").folder == str(tmp_path / "link")
-    assert Location(url="/m/", root=tmp_path / "later").folder == str(tmp_path / "later")
+    assert Location(url="/m/", root=tmp_path / "link").folders == [str(tmp_path / "link")]
+    assert Location(url="/m/", root=tmp_path / "later").folders == [str(tmp_path / "later")]
     monkeypatch.chdir(tmp_path)
-    assert Location(url="/m/", root="real").folder == str(tmp_path / "real")
+    assert Location(url="/m/", root="real").folders == [str(tmp_path / "real")]
 
 
 def test_the_projects_own_folder_is_refused(project: Path) -> None:
@@ -350,10 +358,10 @@ def test_the_projects_own_folder_is_refused(project: Path) -> None:
 
 def test_a_folder_beside_the_projects_code_is_not(project: Path) -> None:
     for root in (project / "media", project / "mysite" / "media", project.parent / "project2"):
-        assert Location(url="/m/", root=root).folder == str(root)
+        assert Location(url="/m/", root=root).folders == [str(root)]
     # A name that another's begins with is no folder above it.
     (project.parent / "proj").mkdir()
-    assert Location(url="/m/", root=project.parent / "proj").folder
+    assert Location(url="/m/", root=project.parent / "proj").folders
 
 
 def test_the_settings_modules_folder_is_enough(project: Path) -> None:
@@ -374,7 +382,7 @@ def test_the_media_location_follows_djangos_settings(tmp_path: Path) -> None:
     for root in (tmp_path, str(tmp_path)):
         with override_settings(MEDIA_URL="/files/", MEDIA_ROOT=root):
             location = Location.media(dotfiles=True)
-            assert (location.prefix, location.folder) == ("/files/", str(tmp_path))
+            assert (location.prefix, location.folders) == ("/files/", [str(tmp_path)])
             assert location.dotfiles
             assert Location.media(url="/other/").prefix == "/other/"
 
@@ -429,11 +437,11 @@ def storages(**options: Any) -> Any:
 def test_a_location_of_a_storage(tmp_path: Path) -> None:
     with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=str(tmp_path)):
         location = Location.storage(cache_control="no-store")
-        assert (location.prefix, location.folder) == ("/media/", str(tmp_path))
+        assert (location.prefix, location.folders) == ("/media/", [str(tmp_path)])
         assert location.cache_control == "no-store"
         with storages(location=str(tmp_path / "own"), base_url="https://cdn.example/own"):
             location = Location.storage("own")
-            assert (location.prefix, location.folder) == ("/own/", str(tmp_path / "own"))
+            assert (location.prefix, location.folders) == ("/own/", [str(tmp_path / "own")])
             assert Location.storage("default").prefix == "/media/"
         with storages(location=tmp_path / "own"):
             assert Location.storage("own").prefix == "/media/"
@@ -443,10 +451,10 @@ def test_a_storage_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     with override_settings(MEDIA_URL="/media/", MEDIA_ROOT=str(tmp_path)):
         backend = f"{InMemoryStorage.__module__}.{InMemoryStorage.__qualname__}"
-        with storages(backend=backend):
-            message = refusal(Location.storage, "own")
-            for word in ("STORAGES['own']", "InMemoryStorage", "FileSystemStorage"):
-                assert word in message
+        with storages(backend=backend, base_url="/memory/"):
+            location = Location.storage("own")
+            assert (location.prefix, location.folders) == ("/memory/", [])
+            assert isinstance(location.source, StorageSource)
         assert "nosuch" in refusal(Location.storage, "nosuch")
         with storages(base_url="/"):
             assert "every page" in refusal(Location.storage, "own")

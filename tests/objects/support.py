@@ -1,0 +1,96 @@
+"""A bucket behind a server, with the interface of the conformance tests."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import pytest
+from obstore import put
+
+from ..conformance.support import HOUR, Media
+from ..servers import Server, media
+from .engines import ACCESS_KEY, SECRET_KEY, Engine
+
+# Server and store. The quick ones are asked everything each time, the others with the slow tests.
+QUICK = ["uvicorn-seaweedfs"]
+SLOW = [
+    *("daphne-seaweedfs", "hypercorn-seaweedfs", "granian-seaweedfs"),
+    *("uvicorn-azurite", "uvicorn-moto", "uvicorn-fake-gcs"),
+]
+
+
+class Bucket(Media):
+    """``root`` is a prefix of a bucket."""
+
+    def __init__(self, server: Server, base: Path, engine: Engine) -> None:
+        super().__init__(server, base)
+        self.engine = engine
+        self._store = engine.store(prefix="pre/fix")
+
+    def put(
+        self,
+        name: str | bytes,
+        data: bytes,
+        *,
+        age: float = HOUR,
+        attributes: Mapping[str, str] | None = None,
+    ) -> str:
+        try:
+            key = os.fsencode(name).decode()
+        except UnicodeDecodeError:
+            pytest.skip("a key is text")
+        try:
+            # At once: Azurite takes no upload in parts with attributes.
+            put(self._store, key, data, attributes=dict(attributes or {}), use_multipart=False)
+        except ValueError as error:
+            pytest.skip(f"no key: {error}")
+        return "/media/" + quote_from_bytes(key.encode())
+
+
+def settings(engine: Engine) -> dict[str, str]:
+    """The environment from which a root of this engine takes its credentials."""
+    common = {"PYTHONWARNINGS": "error::DeprecationWarning:media_asgi"}
+    if engine.kind == "gs":
+        return {**common, "STORAGE_EMULATOR_HOST": engine.url}
+    if engine.kind == "az":
+        config = engine.config()
+        text = "AccountName={account_name};AccountKey={account_key};BlobEndpoint={endpoint}"
+        return {**common, "AZURE_STORAGE_CONNECTION_STRING": text.format(**config)}
+    return {
+        **common,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_ENDPOINT_URL": engine.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextlib.contextmanager
+def serving(
+    server: str, engine: Engine, base: Path, *, bucket: str = "media", **options: Any
+) -> Iterator[Bucket]:
+    root = f"{engine.kind}://{bucket}/pre/fix"
+    locations: list[dict[str, Any]] = [
+        {"url": "/media/", "root": root},
+        {"url": "/media/inside/", "root": f"{root}/other"},
+        {"url": "/fall/", "root": root, "fallthrough": True},
+        {"url": "/dots/", "root": root, "dotfiles": True},
+        {
+            "url": "/own/",
+            "root": root,
+            "cache_control": "public, max-age=60",
+            "immutable": r"\.[0-9a-f]{12}\.",
+            "headers": {"X-Own": "yes"},
+            "content_types": {".own": "application/x-own", ".txt": "text/x-own"},
+        },
+        {"url": "/internal/", "root": root, "access": "internal"},
+        {"url": "/both/", "root": [os.fspath(base / "disk"), root]},
+    ]
+    (base / "disk").mkdir(exist_ok=True)
+    environment = media(*locations) | settings(engine)
+    with Server(server, env=environment, **options) as started:
+        yield Bucket(started, base, engine)
