@@ -354,7 +354,7 @@ class Location:
         if isinstance(root, str) and root.startswith(("s3://", "gs://", "az://")):
             from .sources.object_settings import from_url
 
-            return from_url(root, self.credentials)
+            return from_url(root, self._option("root"), self.credentials)
         return root if hasattr(root, "open_nowait") else conf.root_folder(root, self.url)
 
     def _option(self, name: str) -> str:

@@ -66,17 +66,17 @@ class StoreSettings(NamedTuple):
         )
 
 
-def from_url(url: str, credentials: Credentials = None) -> ObjectSource:
-    """The store of ``s3://bucket/prefix``, ``gs://…`` or ``az://…``."""
+def from_url(url: str, option: str, credentials: Credentials = None) -> ObjectSource:
+    """The store of ``s3://bucket/prefix``, ``gs://…`` or ``az://…``. ``option``: for errors."""
     parts = urlsplit(url)
     if not parts.netloc or parts.netloc != parts.hostname or parts.query or parts.fragment:
         raise ImproperlyConfigured(
-            f"root is {url!r}. Give a bucket, and perhaps a prefix: "
+            f"{option} is {url!r}. Give a bucket, and perhaps a prefix: "
             f'"{parts.scheme}://bucket/prefix". Credentials are for the environment.'
         )
     config, options = _environment(parts.scheme)
     if credentials is None and not _has_credentials(parts.scheme):
-        raise ImproperlyConfigured(_lacking(f"root is {url!r}", parts.scheme))
+        raise ImproperlyConfigured(_lacking(f"{option} is {url!r}", parts.scheme))
     return _source(
         StoreSettings(parts.scheme, parts.netloc, parts.path.strip("/"), config, options)
     )

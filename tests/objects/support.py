@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ class Bucket(Media):
     def __init__(self, server: Server, base: Path, engine: Engine) -> None:
         super().__init__(server, base)
         self.engine = engine
-        self._store = engine.store(prefix="pre/fix")
+        self.store = engine.store(prefix="pre/fix")
+        self.pause = 0.0
+        """Seconds to wait after each upload."""
 
     def put(
         self,
@@ -44,9 +47,10 @@ class Bucket(Media):
             pytest.skip("a key is text")
         try:
             # At once: Azurite takes no upload in parts with attributes.
-            put(self._store, key, data, attributes=dict(attributes or {}), use_multipart=False)
+            put(self.store, key, data, attributes=dict(attributes or {}), use_multipart=False)
         except ValueError as error:
             pytest.skip(f"no key: {error}")
+        time.sleep(self.pause)
         return "/media/" + quote_from_bytes(key.encode())
 
 
