@@ -1,6 +1,6 @@
 """The conformance tests, over a bucket: the same expectations."""
 
-# ruff: noqa: F403
+# ruff: noqa: F403, F821
 from ..conformance import test_preconditions
 from ..conformance.test_connections import *
 from ..conformance.test_names import *
