@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 from azure.core.credentials import AccessToken
 from botocore import UNSIGNED
@@ -18,6 +19,8 @@ from media_asgi.sources import object_settings
 from media_asgi.sources.django_storage import kind_of
 from media_asgi.sources.object_settings import StoreSettings, from_storage, from_url
 from media_asgi.sources.objects import ObjectSource
+
+from ...objects.raw import raw_store, send_object
 
 KEYS = {"access_key": "key", "secret_key": "secret"}
 SAID = {"access_key_id": "key", "secret_access_key": "secret"}
@@ -282,11 +285,16 @@ def test_an_endpoint_of_the_environment(
     environment.setenv("AWS_ENDPOINT_URL", "http://minio:9000")
     from_url("s3://bucket", "root")
     assert made[-1].client_options == {"allow_http": True}
-    # A storage says it itself.
-    environment.setenv("AWS_ENDPOINT_URL_S3", "http://other:9000")
-    storage = S3Storage(bucket_name="b", endpoint_url="https://own.example", **KEYS)
-    config = read(storage, made=made).make().config
-    assert config["aws_endpoint_url_s3"] == config["endpoint"] == "https://own.example"
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_endpoint_of_a_storage_counts_before_the_environments(
+    environment: pytest.MonkeyPatch, made: list[StoreSettings], name: str
+) -> None:
+    environment.setenv(name, "http://127.0.0.1:1")
+    with raw_store(lambda client, request: send_object(client, request, b"content")) as raw:
+        settings = read(S3Storage(bucket_name="b", endpoint_url=raw.url, **KEYS), made=made)
+        assert bytes(obstore.get(settings.make(), "a").bytes()) == b"content"
 
 
 def test_an_emulator_of_the_environment(

@@ -1,0 +1,147 @@
+import asyncio
+import threading
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.core.exceptions import SuspiciousFileOperation
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import InMemoryStorage, Storage
+
+from media_asgi.sources.base import (
+    WHOLE,
+    FileMissingError,
+    FileReadError,
+    SourceError,
+    SourceUnreachableError,
+    TruncatedFileError,
+)
+from media_asgi.sources.django_storage import StorageSource
+
+DATA = bytes(range(256)) * 4000
+
+
+class Opened(File):  # type: ignore[type-arg]
+    """A file that counts what is read, and may not seek."""
+
+    def __init__(self, data: bytes, *, seeks: bool, size: int | None = None) -> None:
+        super().__init__(ContentFile(data), "a.bin")
+        self.seeks = seeks
+        self.size = len(data) if size is None else size
+        self.largest = 0
+        self.done = threading.Event()
+
+    def seekable(self) -> bool:
+        return self.seeks
+
+    def seek(self, start: int) -> int:
+        assert self.seeks
+        return int(self.file.seek(start))
+
+    def read(self, size: int) -> bytes:
+        self.largest = max(self.largest, size)
+        return bytes(self.file.read(size))
+
+    def close(self) -> None:
+        self.done.set()
+
+
+class Simple(Storage):
+    def __init__(self, file: Any, modified: Any = None) -> None:
+        self.file = file
+        self.modified = modified
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        if isinstance(self.file, Exception):
+            raise self.file
+        return self.file
+
+    def get_modified_time(self, name: str) -> datetime:
+        return self.modified or super().get_modified_time(name)
+
+
+async def read(file: Any, start: int, stop: int) -> bytes:
+    async with aclosing(file.stream(start, stop, lambda: 50_000)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+@pytest.mark.parametrize("seeks", [True, False])
+def test_a_file_is_read_in_chunks_and_closed(seeks: bool) -> None:
+    opened = Opened(DATA, seeks=seeks)
+    modified = datetime(2026, 1, 2, tzinfo=UTC)
+
+    async def run() -> None:
+        file = await StorageSource(Simple(opened, modified)).open(b"a.bin", WHOLE)
+        assert file.info.size == len(DATA)
+        assert file.info.modified == int(modified.timestamp()) * 10**9
+        assert file.info.etag is None
+        assert file.info.has_ranges is seeks
+        assert await read(file, 0, len(DATA)) == DATA
+        if seeks:
+            assert await read(file, 1000, 5000) == DATA[1000:5000]
+        file.close()
+        assert await asyncio.to_thread(opened.done.wait, 30)
+
+    asyncio.run(run())
+    assert opened.largest == 50_000
+
+
+def test_a_file_without_a_date_has_a_tag_of_its_own_each_time() -> None:
+    async def run() -> set[Any]:
+        source = StorageSource(Simple(Opened(DATA, seeks=True)))
+        infos = [(await source.open(b"a", WHOLE)).info for _ in range(2)]
+        assert {info.modified for info in infos} == {None}
+        return {(info.etag, info.version) for info in infos}
+
+    assert len(asyncio.run(run())) == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (FileNotFoundError(), FileMissingError),
+        (IsADirectoryError(), FileMissingError),
+        (SuspiciousFileOperation(), FileMissingError),
+        (PermissionError("x"), SourceUnreachableError),
+        (RuntimeError("the password is secret"), SourceUnreachableError),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_what_a_storage_raises(raised: Exception, error: type[SourceError]) -> None:
+    with pytest.raises(SourceError) as caught:
+        asyncio.run(StorageSource(Simple(raised)).open(b"a", WHOLE))
+    assert type(caught.value) is error
+
+
+def test_a_name_that_is_no_text_is_missing() -> None:
+    with pytest.raises(FileMissingError):
+        asyncio.run(StorageSource(Simple(Opened(b"", seeks=True))).open(b"\xff", WHOLE))
+
+
+def test_a_file_that_fails_or_ends_early_in_the_middle() -> None:
+    async def run(opened: Opened) -> None:
+        file = await StorageSource(Simple(opened)).open(b"a", WHOLE)
+        await read(file, 0, file.info.size)
+
+    with pytest.raises(TruncatedFileError):
+        asyncio.run(run(Opened(b"x" * 100, seeks=True, size=200)))
+    failing = Opened(b"x", seeks=True)
+    failing.read = lambda size: 1 / 0  # type: ignore[assignment]
+    with pytest.raises(FileReadError):
+        asyncio.run(run(failing))
+
+
+def test_djangos_own_storage_in_memory() -> None:
+    storage = InMemoryStorage()
+    storage.save("folder/a.bin", ContentFile(DATA))
+
+    async def run() -> None:
+        source = StorageSource(storage)
+        file = await source.open(b"folder/a.bin", WHOLE)
+        assert await read(file, 100, 500_000) == DATA[100:500_000]
+        for name in (b"folder", b"missing", b"../a"):
+            with pytest.raises(FileMissingError):
+                await source.open(name, WHOLE)
+
+    asyncio.run(run())
