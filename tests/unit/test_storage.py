@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.core.files.images import ImageFile
-from django.core.files.storage import FileSystemStorage, StorageHandler, storages
+from django.core.files.storage import FileSystemStorage, Storage, StorageHandler, storages
 from django.db import models
 from django.db.migrations.writer import MigrationWriter
 from django.template import Context, Engine
@@ -28,7 +28,7 @@ from PIL import Image
 import media_asgi.storage
 from media_asgi import Location, signing
 from media_asgi.signing import Grant, verify
-from media_asgi.storage import SignedMediaStorage
+from media_asgi.storage import ServedStorage, SignedMediaStorage
 
 BACKEND = "media_asgi.storage.SignedMediaStorage"
 
@@ -258,3 +258,52 @@ def test_templates(document: Any) -> None:
     url = html.removeprefix('<a href="').removesuffix('">')
     # As a browser reads an attribute: "&amp;" is "&".
     assert check(url.replace("&amp;", "&").replace("&#x27;", "'")) == Grant(4800, False)
+
+
+class Elsewhere(Storage):
+    """A storage whose links lead to a store."""
+
+    def __init__(self, bucket: str = "b") -> None:
+        self.bucket = bucket
+
+    def url(self, name: str | None, parameters: Any = None) -> str:
+        return f"https://{self.bucket}.example/{name}"
+
+
+class Served(ServedStorage, Elsewhere):
+    pass
+
+
+def test_links_of_a_served_storage_lead_to_the_middleware() -> None:
+    with override_settings(MEDIA_URL="/media/"):
+        assert Served("b").url("a b/ö.txt") == "/media/a%20b/%C3%B6.txt"
+        assert Served("b").url("a.txt", parameters={"x": 1}) == "/media/a.txt"
+    storage = Served(bucket="c", base_url="https://cdn.example/files")
+    assert storage.bucket == "c"
+    assert storage.url("a.txt") == "https://cdn.example/files/a.txt"
+    for name in ("../a.txt", "a/../../b.txt", "..\\a.txt"):
+        with pytest.raises(SuspiciousFileOperation):
+            storage.url(name)
+
+
+def test_links_of_a_signed_served_storage_are_signed() -> None:
+    storage = Served(base_url="/private/", signed=True, expires_in=60, download=shout)
+    url = urlsplit(storage.url("a/b.txt"))
+    grant = verify(url.path, url.query.encode(), now=1000)
+    assert grant.download == "B.TXT"
+    with pytest.raises(ImproperlyConfigured, match="Served: expires_in"):
+        Served(expires_in=-1)
+    with pytest.raises(ImproperlyConfigured, match="Served: base_url"):
+        Served(base_url="private/")
+
+
+def test_a_location_of_a_served_storage() -> None:
+    backend = f"{__name__}.Served"
+    served = {"default": {"BACKEND": backend, "OPTIONS": {"base_url": "/private/", "signed": True}}}
+    with override_settings(STORAGES=served, MEDIA_URL="/media/"):
+        location = Location.storage()
+        assert (location.prefix, location.access) == ("/private/", "signed")
+        assert Location.storage(access="public").access == "public"
+    with override_settings(STORAGES={"default": {"BACKEND": backend}}, MEDIA_URL="/media/"):
+        location = Location.storage()
+        assert (location.prefix, location.access) == ("/media/", "public")
