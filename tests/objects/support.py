@@ -1,8 +1,10 @@
 """A bucket behind a server, with the interface of the conformance tests."""
 
 import contextlib
+import json
 import os
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,12 +48,30 @@ class Bucket(Media):
         except UnicodeDecodeError:
             pytest.skip("a key is text")
         try:
-            # At once: Azurite takes no upload in parts with attributes.
-            put(self.store, key, data, attributes=dict(attributes or {}), use_multipart=False)
+            self._upload(key, data, dict(attributes or {}))
         except ValueError as error:
             pytest.skip(f"no key: {error}")
         time.sleep(self.pause)
         return "/media/" + quote_from_bytes(key.encode())
+
+    def _upload(self, key: str, data: bytes, attributes: dict[str, str]) -> None:
+        if self.engine.kind == "gs":
+            _gcs_upload(self.engine.url, f"pre/fix/{key}", data, attributes)
+        else:
+            # At once: Azurite takes no upload in parts with attributes.
+            put(self.store, key, data, attributes=attributes, use_multipart=False)
+
+
+def _gcs_upload(url: str, key: str, data: bytes, attributes: Mapping[str, str]) -> None:
+    """By Google's JSON interface: fake-gcs-server has no other one for uploads."""
+    name = {"Content-Encoding": "contentEncoding", "Content-Disposition": "contentDisposition"}
+    fields = {"name": key, **{name[field]: value for field, value in attributes.items()}}
+    part = "--b\r\nContent-Type: {}\r\n\r\n"
+    head = part.format("application/json") + json.dumps(fields) + "\r\n"
+    body = (head + part.format("text/plain")).encode() + data + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/related; boundary=b"}
+    url = f"{url}/upload/storage/v1/b/media/o?uploadType=multipart"
+    urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60).close()
 
 
 def settings(engine: Engine) -> dict[str, str]:
