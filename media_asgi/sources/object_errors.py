@@ -16,8 +16,8 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 
-# Of a server that has no ranges, and of Azurite for an empty object.
-_NO_RANGE = re.compile(r"non-partial response|CONTENT_RANGE")
+# Of a server that has no ranges. Azurite answers 206 for a range that starts at the end.
+_NO_RANGE = re.compile(r"non-partial response|CONTENT_RANGE|Wanted range starting at")
 
 
 class RangeError(SourceError):
