@@ -224,7 +224,7 @@ class LocationHandler:
                     "%r: the application hands over %r beneath %s, which can't be served: %r",
                     scope["path"],
                     candidates[0],
-                    self.location.folder,
+                    self.location.root or self.location.url,
                     error,
                 )
             answer = self._error_response(request, status, more)

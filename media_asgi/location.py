@@ -200,7 +200,7 @@ class Location:
             refused.append("access")
         for name in refused:
             raise ImproperlyConfigured(
-                f"{self._option(name)} is {getattr(self, name)!r}, but root is {self.folder!r}, "
+                f"{self._option(name)} is {getattr(self, name)!r}, but root is {self.root!r}, "
                 "one file, which is public, whatever its name is and wherever a link leads. Leave "
                 f"{name} out, or give the folder as root."
             )
@@ -285,7 +285,7 @@ class Location:
         Raises ``ImproperlyConfigured`` if a callable returned an invalid one.
         """
         private = "" if self.policy.is_public else "private, "
-        if self._is_immutable(path):
+        if self.is_immutable(path):
             return private + FOREVER
         if self.cache_control is None:
             return private + "no-cache"
@@ -293,7 +293,7 @@ class Location:
             return self.cache_control
         return self._checked_cache_control(self.cache_control(path), f" of {path!r}")
 
-    def _is_immutable(self, path: str) -> bool:
+    def is_immutable(self, path: str) -> bool:
         immutable = self.immutable
         if isinstance(immutable, ManifestNames):
             return immutable.has(path)

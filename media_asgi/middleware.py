@@ -22,8 +22,10 @@ from .security import SecuritySettings
 from .servers.daphne_request import root_path
 from .servers.send import response_writer, send_response
 from .sources.base import Source
+from .sources.disk_cache import DiskCacheSource
 from .sources.first import FirstSource
 from .sources.guard import ExcludedFolder, Place
+from .sources.gunzip import GunzipSource
 from .sources.local import LocalSource
 from .sources.memory_cache import MemoryCache
 from .sources.precompressed import Precompressed
@@ -134,10 +136,23 @@ class MediaMiddleware:
         sources = [
             self._folder(location, root, restricted)
             if isinstance(root, str)
-            else _without(root, restricted)
+            else self._store(location, root, restricted)
             for root in location.roots
         ]
         return sources[0] if len(sources) == 1 else FirstSource(sources)
+
+    def _store(self, location: Location, root: Any, restricted: Sequence[Location]) -> Source:
+        source = _without(root, restricted)
+        if location.cache is not None and hasattr(root, "identity"):
+            workers = self._workers(folder=os.fspath(location.cache.path))
+            cached = DiskCacheSource(
+                root,
+                location.cache,
+                workers,
+                lambda name: location.is_immutable(os.fsdecode(name)),
+            )
+            source = MemoryCache(cached, max_file=self._context.chunk_size)
+        return GunzipSource(source)
 
     def _folder(self, location: Location, root: str, restricted: Sequence[Location]) -> Source:
         path = os.path.dirname(root) if location.file else root

@@ -1,20 +1,50 @@
 """
-A file that is stored with gzip, for a client that doesn't take it.
+A source that unpacks files stored with gzip, for clients that don't take it.
 
-Its size is known only after it was unpacked once, so that is done twice: to count, and to send. The
-memory stays flat.
+Their size is known only after they were unpacked once, so that is done twice: to count, and to
+send. The memory stays flat.
 """
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 
+from ..http.codings import is_accepted
 from ..http.representation import FileInfo
-from .base import SourceFile, TruncatedFileError
+from .base import Source, SourceFile, TruncatedFileError, Wanted
 
 # Bytes that are unpacked in one go: what a packed file of a few bytes unpacks to has no bound.
 _STEP = 64 * 1024
+
+
+class GunzipSource:
+    """``source``, whose files may have the Content-Encoding gzip."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def version_nowait(self, name: bytes) -> Hashable | None:
+        return self._source.version_nowait(name)
+
+    def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
+        file = self._source.open_nowait(name, wanted)
+        if file is not None and _is_gzipped(file.info):
+            file.close()
+            return None  # to unpack it takes its time
+        return file
+
+    async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
+        file = await self._source.open(name, wanted)
+        if not _is_gzipped(file.info):
+            return file
+        if is_accepted(wanted.accept_encoding, b"gzip"):
+            return file
+        try:
+            return await _gunzipped(file)
+        except BaseException:
+            file.close()
+            raise
 
 
 class GunzippedFile:
@@ -61,7 +91,7 @@ class GunzippedFile:
             raise TruncatedFileError(position)
 
 
-async def gunzipped(file: SourceFile) -> SourceFile:
+async def _gunzipped(file: SourceFile) -> SourceFile:
     """The same file unpacked; as it is, if it isn't gzip. Raises ``SourceError``."""
     size, content = 0, b""
     try:
@@ -74,6 +104,13 @@ async def gunzipped(file: SourceFile) -> SourceFile:
     except zlib.error:
         return file
     return GunzippedFile(file, size, content if size <= _STEP else None)
+
+
+def _is_gzipped(info: FileInfo) -> bool:
+    return any(
+        name == b"content-encoding" and value.strip().lower() in (b"gzip", b"x-gzip")
+        for name, value in info.headers
+    )
 
 
 async def _gunzip(file: SourceFile, chunk_size: Callable[[], int]) -> AsyncGenerator[bytes, None]:

@@ -19,20 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from ..http.codings import is_accepted
 from ..http.representation import FileInfo
 from .base import (
     FileMissingError,
     FileReadError,
     SourceBusyError,
     SourceError,
-    SourceFile,
     SourceTimeoutError,
     SourceUnreachableError,
     TruncatedFileError,
     Wanted,
 )
-from .gunzip import gunzipped
 
 try:
     import obstore
@@ -104,10 +101,15 @@ class ObjectSource:
         )
         self._store: ObjectStore | None = None
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self.bucket = bucket
+        self.bucket = bucket or (None if callable(store) else _place(store))
         self.excluded: tuple[str, ...] = ()
         """Prefixes whose objects are another location's, and not for whoever may see this one's."""
         self._has_told = False
+
+    @property
+    def identity(self) -> str:
+        """The bucket and the prefix. No other source has the same."""
+        return f"{self.bucket!r} {self.prefix}"
 
     def version_nowait(self, name: bytes) -> None:
         return None
@@ -115,7 +117,7 @@ class ObjectSource:
     def open_nowait(self, name: bytes, wanted: Wanted) -> None:
         return None
 
-    async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
+    async def open(self, name: bytes, wanted: Wanted) -> "ObjectFile":
         key = self._key(name)
         try:
             result, is_head = await self._look(key, wanted)
@@ -124,10 +126,7 @@ class ObjectSource:
             raise FileMissingError from None
         except ChangedError as error:
             raise SourceBusyError(str(error)) from error
-        file = ObjectFile(self, key, result, None if is_head else result)
-        if file.is_gzipped and not is_accepted(wanted.accept_encoding, b"gzip"):
-            return await gunzipped(file)
-        return file
+        return ObjectFile(self, key, result, None if is_head else result)
 
     async def get(self, key: str, **options: Any) -> "GetResult":
         """Raises ``SourceError``."""
@@ -201,9 +200,7 @@ class ObjectFile:
         for field in ("Content-Disposition", "Content-Language", "Content-Encoding"):
             if value := attributes.get(field):
                 headers.append((field.lower().encode("ascii"), value.encode("latin-1", "replace")))
-        encoding = attributes.get("Content-Encoding", "").strip().lower()
-        self.is_gzipped = encoding in ("gzip", "x-gzip")
-        if self.is_gzipped:
+        if "Content-Encoding" in attributes:
             headers.append((b"vary", b"Accept-Encoding"))
         self._info = FileInfo(
             size=meta["size"],
@@ -303,6 +300,16 @@ def _etag(tag: str | None, modified: int | None) -> bytes | None:
     if opaque and _OPAQUE.fullmatch(opaque) and not opaque.startswith(b"W/"):
         return b'"%s"' % opaque
     return None if modified else b'"%s"' % secrets.token_hex(16).encode("ascii")
+
+
+def _place(store: "ObjectStore") -> Hashable:
+    config: Any = getattr(store, "config", None) or {}
+    names = ("bucket", "container_name", "account_name", "endpoint", "base_url")
+    place = tuple(config.get(name) for name in names)
+    # A store in memory is itself alone.
+    return (
+        (type(store).__name__, place, getattr(store, "prefix", None)) if any(place) else id(store)
+    )
 
 
 def _patient(store: "ObjectStore") -> "ObjectStore":

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..programs import lacking, program
-from ..servers import reserved_port
+from ..support.programs import lacking, program
+from ..support.servers import reserved_port
 
 BUCKET = "media"
 ACCESS_KEY, SECRET_KEY = "media-asgi", "a secret of the tests"

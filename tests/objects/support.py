@@ -14,7 +14,7 @@ import pytest
 from obstore import put
 
 from ..conformance.support import HOUR, Media
-from ..servers import Server, media
+from ..support.servers import Server, media
 from .engines import ACCESS_KEY, SECRET_KEY, Engine
 
 # Server and store. The quick ones are asked everything each time, the others with the slow tests.

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ..client import Connection
 from ..conformance.support import noise
-from ..servers import Server, media
+from ..support.client import Connection
+from ..support.servers import Server, media
 from .engines import ACCESS_KEY, SECRET_KEY, running
 from .raw import RawStore, Request, raw_store, refuse, send_object
 from .support import serving

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from obstore import delete
 
-from ..client import Connection
 from ..conformance.support import noise
+from ..support.client import Connection
 from .engines import Engine
 from .support import Bucket, serving
 

@@ -60,7 +60,6 @@ def refusal(call: Any, /, *args: Any, **options: Any) -> str:
 # The options beside a right url and root; what the message must name: option, value and cure.
 REFUSED: list[Any] = [
     ({"source": "s3://bucket"}, ["source", "'s3://bucket'", "ObjectSource"]),
-    ({"source": StorageSource(InMemoryStorage())}, ["source", "no root"]),
     ({"credentials": "keys"}, ["credentials", "'keys'", "'instance'"]),
     ({"root": "s3://"}, ["root", "'s3://'", "s3://bucket/prefix"]),
     ({"root": "s3://key:secret@bucket"}, ["root", "s3://bucket/prefix", "environment"]),

@@ -105,7 +105,7 @@ def cached(application: Any, name: str) -> str:
 
 def test_the_location(site: Site) -> None:
     location = Location.static()
-    assert (location.prefix, location.folder) == ("/static/", str(site.root))
+    assert (location.prefix, location.folders) == ("/static/", [str(site.root)])
     assert location.policy.is_public
     assert location.precompressed
     assert not location.sandbox

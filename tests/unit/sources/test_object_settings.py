@@ -100,7 +100,9 @@ S3 = [
 ]
 
 
-@pytest.mark.parametrize(("options", "config", "client"), S3, ids=[str(case[0]) for case in S3])
+@pytest.mark.parametrize(
+    ("options", "config", "client"), S3, ids=[" ".join(case[0]) or "keys" for case in S3]
+)
 def test_an_s3_storage(
     made: list[StoreSettings], options: Any, config: dict[str, Any], client: dict[str, Any]
 ) -> None:
@@ -114,7 +116,7 @@ def test_an_s3_storage(
 def test_an_s3_storage_with_a_certificate_of_its_own(
     made: list[StoreSettings], tmp_path: Path
 ) -> None:
-    from ...servers import certificate
+    from ...support.servers import certificate
 
     storage = S3Storage(bucket_name="b", verify=str(certificate().chain), **KEYS)
     settings = read(storage, made=made)

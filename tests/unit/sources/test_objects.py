@@ -29,6 +29,7 @@ from media_asgi.sources.base import (
     SourceUnreachableError,
     Wanted,
 )
+from media_asgi.sources.gunzip import GunzipSource
 from media_asgi.sources.objects import ObjectSource
 
 from ...objects.raw import (
@@ -42,7 +43,7 @@ from ...objects.raw import (
     reset,
     send_object,
 )
-from ...servers import ROOT
+from ...support.servers import ROOT
 
 DATA = bytes(itertools.islice(itertools.cycle(range(251)), 1_000_000))
 GZIP = (("Content_Encoding", "gzip"),)
@@ -62,14 +63,14 @@ def start() -> Iterator[Callable[[Answerer], RawStore]]:
         store.__exit__()
 
 
-def source(raw: RawStore, *, prefix: str = "", read_timeout: str = "20s") -> ObjectSource:
+def source(raw: RawStore, *, prefix: str = "", read_timeout: str = "20s") -> GunzipSource:
     store = S3Store(
         "media",
         **raw.config(),
         client_options={"allow_http": True, "read_timeout": read_timeout},
         retry_config={"max_retries": 0},
     )
-    return ObjectSource(store, prefix)
+    return GunzipSource(ObjectSource(store, prefix))
 
 
 async def read(file: SourceFile, start: int = 0, stop: int | None = None) -> bytes:
@@ -225,6 +226,7 @@ def test_the_fields_that_belong_to_the_bytes_are_kept(start: Start) -> None:
     assert dict(info_.headers) == {
         b"content-disposition": b'attachment; filename="a.txt"',
         b"content-encoding": b"br",
+        b"vary": b"Accept-Encoding",
         b"content-language": b"de",
     }
     assert info_.modified == 1_793_613_600 * 10**9
