@@ -161,6 +161,11 @@ CHECKS = {
         "Give the location an access that lets in the same users, such as "
         "media_asgi.access.authenticated. Then remove the view.",
     ),
+    "W023": Check(
+        "The links of STORAGES[{alias}] lead to its store, and pass {url} by, which serves it.",
+        "Give it a class of yours as BACKEND: class MediaStorage(ServedStorage, {backend}): pass, "
+        "with media_asgi.storage.ServedStorage.",
+    ),
 }
 
 LEVELS = {"E": Error, "W": Warning}

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage
+from django.core.files.storage import storages
 from django.core.management import get_commands, load_command_class
 from django.core.management.commands.runserver import Command as Runserver
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -28,6 +29,8 @@ from .conf import decoded_prefix, project_folders, requires_login
 from .location import Location
 from .middleware import MediaMiddleware
 from .sources.cache_folder import folder_faults
+from .sources.django_storage import kind_of
+from .storage import ServedStorage
 
 _SIGNED = "media_asgi.storage.SignedMediaStorage"
 _FILE_SYSTEM = (
@@ -84,7 +87,9 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
         messages += _folder(one)
     messages += _static(served)
     messages += _exposed(served)
-    messages += _caches(served)
+    stores = _find_stores()
+    messages += _caches([*served, *stores])
+    messages += _links(stores)
     messages += _storages(served)
     messages += _patterns(served)
     return messages
@@ -152,6 +157,16 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
         for location in locations
         for folder in location.folders
     ], []
+
+
+def _find_stores() -> list[_ServedFolder]:
+    """The locations that serve no folder, such as that of a bucket."""
+    return [
+        _ServedFolder("", location.prefix, urlsplit(location.url).netloc, location)
+        for one in MediaMiddleware.instances
+        for handler in one._handlers
+        if not (location := handler.location).folders
+    ]
 
 
 def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[CheckMessage]]:
@@ -275,7 +290,7 @@ def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
 
 
 def _caches(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
-    roots = [(one.folder, one.root) for one in served]
+    roots = [(one.folder, one.root) for one in served if one.folder]
     for name in ("STATIC_ROOT", "WHITENOISE_ROOT"):
         if root := getattr(settings, name, None):
             roots.append((root, f"{name} ({root})"))
@@ -298,6 +313,18 @@ def _caches(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
             yield message("W021", url=one.url, cache=folder, fault=fault)
         for fault in folder_faults(folder):
             yield message("W021", url=one.url, cache=folder, fault=fault)
+
+
+def _links(stores: list[_ServedFolder]) -> Iterator[CheckMessage]:
+    """Storages of object stores whose links lead to the store, and pass their location by."""
+    for one in stores:
+        alias = one.location and one.location.alias
+        if not alias or kind_of(storage := storages[alias]) is None:
+            continue
+        # With a domain of its own the project says where the links lead.
+        if not isinstance(storage, ServedStorage) and not getattr(storage, "custom_domain", None):
+            backend = type(storage).__name__
+            yield message("W023", alias=repr(alias), url=one.url, backend=backend)
 
 
 def _storages(served: list[_ServedFolder]) -> Iterator[CheckMessage]:

@@ -36,6 +36,13 @@ class Location:
     path of a file, which this URL alone gives, such as ``url="/robots.txt"``. A file that is not
     there yet is known by the ending, which ``url`` must have too. One file is always public.
 
+    Or a bucket, ``"s3://bucket/prefix"`` (``gs://``, ``az://``), with credentials from the
+    environment. Or a list of roots: the first that has a file serves it.
+
+    ``source``: in place of ``root``, such as ``ObjectSource(store)``.
+
+    ``credentials``: ``"instance"`` lets a bucket be read with the role of the machine.
+
     ``access``: who may have the files. ``"public"``: all clients. ``"internal"``: clients don't
     reach them, and the application hands them over with ``X-Accel-Redirect`` or ``X-Sendfile``.
     ``"signed"``: clients with a link from ``media_asgi.signing``. Or a predicate. By default
@@ -124,6 +131,8 @@ class Location:
     """The decoded path with which the URLs begin. It has ``/`` at both ends, but for one file."""
     file: str = field(init=False, repr=False)
     """The name of the one file that is served; empty if ``root`` is a folder."""
+    alias: str | None = field(init=False, repr=False, compare=False, default=None)
+    """The storage of ``STORAGES`` whose files it serves, if they are in no folder."""
     policy: AccessPolicy = field(init=False, repr=False, compare=False)
     """Decides who may have the files."""
 
@@ -260,7 +269,9 @@ class Location:
             url = getattr(storage, "base_url", None) or settings.MEDIA_URL
             vars(settings).pop("MEDIA_URL", None)  # as in media()
             source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
-            return cls(**({"url": url, "source": source} | options))
+            location = cls(**({"url": url, "source": source} | options))
+            object.__setattr__(location, "alias", alias)
+            return location
         if not storage.base_location:
             raise ImproperlyConfigured(
                 f"STORAGES[{alias!r}] lacks a location, and MEDIA_ROOT is not set, so there is "

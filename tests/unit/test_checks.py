@@ -1,5 +1,6 @@
 """The system checks: which settings, folders and applications get which message."""
 
+import gc
 import logging
 import os
 import re
@@ -26,7 +27,7 @@ from django.test import override_settings
 from django.urls import include, path, re_path
 from django.views.static import serve
 
-from media_asgi import DiskCache, MediaMiddleware, checks
+from media_asgi import DiskCache, Location, MediaMiddleware, checks
 from media_asgi.check_messages import CHECKS
 from media_asgi.checks import check_deployment, check_project
 from media_asgi.sources.openat2 import KERNEL
@@ -539,17 +540,29 @@ def caches(project: Project, *caches: DiskCache) -> list[CheckMessage]:
         return list(checks._caches([media, *served]))
 
 
+def test_links_that_pass_a_location_by() -> None:
+    options = {"bucket_name": "b", "access_key": "a", "secret_key": "b"}
+    for more, expected in (({}, ["media_asgi.W023"]), ({"custom_domain": "a.example/media"}, [])):
+        storage = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options | more}
+        with override_settings(STORAGES={"default": storage}, MEDIA_URL="/media/"):
+            served = MediaMiddleware(MediaMiddleware, Location.storage())  # type: ignore[arg-type]
+            stores = [one for one in checks._find_stores() if one.location.alias]
+            assert [message.id for message in checks._links(stores)] == expected
+            del served
+            gc.collect()
+
+
 def test_every_check_has_been_seen() -> None:
     seen = {
         key
         for expected, *_ in [*SETTINGS, *LOCATIONS, *URLCONFS, *DEPLOYMENT]
         for key in str(expected).split()
     }
-    assert seen | {"E005", "E008", "W008", "W021"} == set(CHECKS)
+    assert seen | {"E005", "E008", "W008", "W021", "W023"} == set(CHECKS)
 
 
 def test_table() -> None:
-    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 23)]
+    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 24)]
     for check in CHECKS.values():
         names = {name for _, name, *_ in string.Formatter().parse(check.sentence) if name}
         assert re.fullmatch(r".*[.}]", check.sentence)

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http", "types"),
     },
     "check_messages": set(),
-    "checks": {"check_messages", "conf", "location", "middleware", "sources"},
+    "checks": {"check_messages", "conf", "location", "middleware", "sources", "storage"},
     "apps": {"checks"},
     "__init__": {"location", "middleware", "sources"},
 }
