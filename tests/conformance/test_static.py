@@ -127,7 +127,7 @@ def test_a_deployment_while_the_server_runs(site: Site, name: str) -> None:
     assert site.get("/static/app.css", {"Accept-Encoding": "gzip"}).body == b"newer"
 
 
-def test_one_file(site: Site) -> None:
+def test_one_file_on_a_server(site: Site) -> None:
     robots = site.get("/robots.txt")
     assert (robots.status, robots.body) == (200, b"User-agent: *\n")
     assert site.get("/robots.txt", {"If-None-Match": robots["etag"]}).status == 304
@@ -136,7 +136,7 @@ def test_one_file(site: Site) -> None:
         assert "x-inner" in site.get(path)
 
 
-def test_an_index(site: Site) -> None:
+def test_an_index_on_a_server(site: Site) -> None:
     assert site.get("/site/docs/").body == b"docs"
     for path in ("/site/docs", "//site/docs", "/site//docs"):
         response = site.get(f"{path}?a=b")

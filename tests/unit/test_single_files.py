@@ -47,7 +47,7 @@ def robots(public: Path) -> MediaMiddleware:
     return MediaMiddleware(inner, Location(url="/robots.txt", root=public / "robots.txt"))
 
 
-def test_one_file(robots: MediaMiddleware) -> None:
+def test_one_file_is_served_at_its_url(robots: MediaMiddleware) -> None:
     for path in ("/robots.txt", "//robots.txt"):
         answer = ask(robots, path)
         assert (answer.status, answer.body) == (200, b"User-agent: *")
@@ -77,7 +77,7 @@ def test_only_its_url_is_the_files(robots: MediaMiddleware, path: str) -> None:
     assert ask(robots, path).status == INNER
 
 
-def test_below_a_mount_point(public: Path) -> None:
+def test_one_file_below_a_mount_point(public: Path) -> None:
     with override_settings(FORCE_SCRIPT_NAME="/app"):
         served = MediaMiddleware(inner, Location(url="/robots.txt", root=public / "robots.txt"))
     for path in ("/app/robots.txt", "/robots.txt"):
@@ -86,7 +86,7 @@ def test_below_a_mount_point(public: Path) -> None:
         assert ask(served, path).status == INNER
 
 
-def test_beside_other_locations(public: Path) -> None:
+def test_one_file_beside_other_locations(public: Path) -> None:
     served = MediaMiddleware(
         inner,
         Location(url="/media/", root=public / "site"),
@@ -124,7 +124,7 @@ def test_one_file_is_named_by_the_project_and_may_be_anything(public: Path) -> N
         assert answer.headers["content-type"] == type_
 
 
-def test_callables_get_the_files_name(public: Path) -> None:
+def test_callables_of_one_file_get_its_name(public: Path) -> None:
     seen: list[str] = []
 
     def headers(path: str) -> dict[str, str]:
@@ -166,7 +166,7 @@ def test_one_file_in_a_restricted_folder_is_public(public: Path) -> None:
         ({"index": "index.html"}, ["index", "'index.html'", "one file", "Leave index out"]),
     ],
 )
-def test_what_one_file_can_not_have(
+def test_options_that_one_file_can_not_have(
     public: Path, options: dict[str, Any], words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
@@ -191,7 +191,7 @@ def test_what_one_file_can_not_have(
         ("/a.txt", "dangling.txt", False),
     ],
 )
-def test_what_is_one_file(public: Path, url: str, root: str, is_file: bool) -> None:
+def test_which_url_and_root_are_one_file(public: Path, url: str, root: str, is_file: bool) -> None:
     (public / "dangling.txt").symlink_to("nowhere")
     location = Location(url=url, root=public / root)
     assert bool(location.file) is is_file

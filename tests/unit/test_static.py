@@ -103,7 +103,7 @@ def cached(application: Any, name: str) -> str:
     return value
 
 
-def test_the_location(site: Site) -> None:
+def test_static_settings_make_a_public_location_with_variants(site: Site) -> None:
     location = Location.static()
     assert (location.prefix, location.folders) == ("/static/", [str(site.root)])
     assert location.policy.is_public
@@ -122,14 +122,14 @@ def test_it_is_public_where_the_site_needs_a_login(site: Site) -> None:
             Location(url="/static/", root=site.root)
 
 
-def test_html_is_not_kept_from_running(site: Site) -> None:
+def test_static_html_may_run(site: Site) -> None:
     site.write("a.html", "<script>")
     site.collect()
     assert "content-security-policy" not in get(served(), "a.html").headers
     assert "content-security-policy" in get(served(sandbox=True), "a.html").headers
 
 
-def test_files_for_every_origin(site: Site) -> None:
+def test_static_files_for_every_origin(site: Site) -> None:
     site.collect()
     assert "access-control-allow-origin" not in get(served(), "app.css").headers
     answer = get(served(cors="*"), "app.css")
@@ -239,7 +239,7 @@ def test_a_manifest_in_no_folder(site: Site) -> None:
         assert cached(served(), "app.css") == "no-cache"
 
 
-def test_ones_own_pattern_counts_instead(site: Site) -> None:
+def test_an_own_pattern_counts_instead_of_the_manifest(site: Site) -> None:
     with site.use("manifest"):
         names = site.collect()
         application = served(immutable=r"^img/")
@@ -248,7 +248,7 @@ def test_ones_own_pattern_counts_instead(site: Site) -> None:
         assert cached(served(immutable=None), names["app.css"]) == "no-cache"
 
 
-def test_variants_of_whitenoise(site: Site) -> None:
+def test_variants_that_whitenoise_made_are_served(site: Site) -> None:
     site.write("app.css", "body { color: red }\n" * 1000)
     with site.use("whitenoise"):
         call_command("collectstatic", verbosity=0, interactive=False)
@@ -262,20 +262,20 @@ def test_variants_of_whitenoise(site: Site) -> None:
 
 
 @pytest.mark.parametrize("root", ["", None])
-def test_without_a_root(root: str | None) -> None:
+def test_static_without_a_root_is_refused(root: str | None) -> None:
     with override_settings(STATIC_URL="/static/", STATIC_ROOT=root):
         with pytest.raises(ImproperlyConfigured, match=r"STATIC_ROOT is not set.*BASE_DIR"):
             Location.static()
 
 
 @pytest.mark.parametrize("url", [None, "", "/", "https://cdn.example/"])
-def test_without_a_url(url: str | None, tmp_path: Path) -> None:
+def test_static_without_a_url_is_refused(url: str | None, tmp_path: Path) -> None:
     with override_settings(STATIC_URL=url, STATIC_ROOT=str(tmp_path)):
         with pytest.raises(ImproperlyConfigured, match=r'STATIC_URL is .*STATIC_URL = "static/"'):
             Location.static()
 
 
-def test_a_url_below_a_script_name(site: Site) -> None:
+def test_a_static_url_below_a_script_name(site: Site) -> None:
     before = get_script_prefix()
     try:
         with override_settings(STATIC_URL="static/", STATIC_ROOT=str(site.root)):
@@ -303,6 +303,6 @@ def test_the_projects_own_storage_is_left_to_its_first_request(site: Site) -> No
         vars(settings).pop("STATIC_URL", None)
 
 
-def test_a_url_of_another_host(site: Site) -> None:
+def test_a_static_url_of_another_host(site: Site) -> None:
     with override_settings(STATIC_URL="https://cdn.example/s/"):
         assert Location.static().prefix == "/s/"

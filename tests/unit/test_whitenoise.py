@@ -112,7 +112,7 @@ def seen(headers: Any) -> dict[str, str]:
     ],
     ids=str,
 )
-def test_both_give_the_same(
+def test_whitenoise_and_a_location_give_the_same(
     both: Callable[..., tuple[Seen, Seen]], name: str, method: str, fields: dict[str, str]
 ) -> None:
     if method == "HEAD":
@@ -125,7 +125,7 @@ def test_both_give_the_same(
     assert here == there
 
 
-def test_what_differs(both: Callable[..., tuple[Seen, Seen]]) -> None:
+def test_what_differs_from_whitenoise(both: Callable[..., tuple[Seen, Seen]]) -> None:
     # A coding that the client refuses.
     there, here = both("app.js", accept_encoding="gzip;q=0")
     assert (there[1], here[1]) == (GZIP, JS)

@@ -202,7 +202,7 @@ def test_the_same_on_every_machine(tmp_path: Path) -> None:
                                       ("html", "webp", "txt", "nosuchtype")])  # fmt: skip
 
 
-def test_the_same_with_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_are_the_same_with_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each Python knows more endings than the one before.
     monkeypatch.setitem(mimetypes.types_map, ".nosuchtype", "application/x-wrong")
     monkeypatch.setitem(mimetypes._types_map_default, ".nosuchtype", "application/x-wrong")  # type: ignore[attr-defined]
@@ -237,7 +237,7 @@ def test_what_nginx_knows_is_known() -> None:
                 assert other.get(ending) == known or "x-" in type_, (ending, type_, known)
 
 
-def test_the_data_is_whole() -> None:
+def test_the_data_set_has_each_ending_once() -> None:
     lines = (Path(media_types.__file__).with_name("mime.types")).read_text().splitlines()
     pairs = [(type_, ending) for type_, *endings in map(str.split, lines) if type_ != "#"
              for ending in endings]  # fmt: skip

@@ -106,7 +106,7 @@ def test_a_file_without_variants(get: Get) -> None:
         assert "content-encoding" not in answer.headers
 
 
-def test_the_next_best_variant(get: Get, root: Path) -> None:
+def test_a_client_gets_the_next_best_variant(get: Get, root: Path) -> None:
     (root / "app.css.br").unlink()
     assert get("app.css", BROWSER).headers["content-encoding"] == "zstd"
     (root / "app.css.zst").unlink()
@@ -270,7 +270,7 @@ def test_a_variant_that_is_not_a_file_below_the_root_is_none(
     assert get("app.css", BROWSER).headers["content-encoding"] == "zstd"
 
 
-def test_other_answers(get: Get) -> None:
+def test_errors_vary_by_the_coding_too(get: Get) -> None:
     assert get("missing.css", BROWSER).status == 404
     assert get("app.css", BROWSER, "POST").status == 405
 
@@ -290,7 +290,7 @@ def test_an_answer_that_depends_on_the_origin_too_says_so_in_one_line(root: Path
         assert answer.headers["vary"] == "Accept-Encoding, Origin"
 
 
-def test_a_file_that_is_handed_over(root: Path) -> None:
+def test_a_file_that_is_handed_over_has_variants(root: Path) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"x-accel-redirect", b"/private/app.css"), (b"content-encoding", b"gzip")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
