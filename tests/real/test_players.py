@@ -18,8 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 from media_asgi import signing
 from media_asgi.signing import sign_prefix
 
-from ..programs import program
-from ..servers import Server
+from ..support.programs import program
+from ..support.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 

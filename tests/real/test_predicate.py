@@ -20,10 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
-from ..private.support import Browser, Site
 from ..support.client import Connection, Response
 from ..support.programs import program
 from ..support.servers import ROOT, Server
+from ..support.site import Browser, Site
 from .asked import settings
 
 DATA = bytes(range(256)) * 40
@@ -82,7 +82,7 @@ def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
             options=options,
             root_path=root_path,
         ) as server:
-            yield Site(name, server, data)
+            yield Site(server, data, kind=name, url="/")
 
     return run
 
@@ -123,7 +123,7 @@ def logged_in(site: Site, user: str, **query: str) -> Browser:
 
 
 def sessions(site: Site) -> int:
-    with contextlib.closing(sqlite3.connect(site.data / "db.sqlite3")) as database:
+    with contextlib.closing(sqlite3.connect(site.root / "db.sqlite3")) as database:
         (count,) = database.execute("SELECT COUNT(*) FROM django_session").fetchone()
     return int(count)
 
@@ -462,7 +462,7 @@ def test_a_new_secret_key_logs_nobody_out(name: str, run: Start) -> None:
     with run(name) as site:
         alices = [logged_in(site, "alice") for _ in range(4)]
     rotated = {"SECRET_KEY": "another", "SECRET_KEY_FALLBACKS": [settings.SECRET_KEY]}
-    with run(name, data=site.data, **rotated) as after:
+    with run(name, data=site.root, **rotated) as after:
         etag = after.get("/docs/known.bin")["etag"]
         for alice, fields, path, status in zip(
             alices,
@@ -509,7 +509,7 @@ def test_a_slow_predicate_delays_only_its_own_request(name: str, run: Start, url
         clients = [stack.enter_context(Connection(site.server)) for _ in range(6)]
         for number, client in enumerate(clients):
             client.request(f"{url}known.bin?id={number}")
-        asking = site.data / "asking"
+        asking = site.root / "asking"
         until(lambda: len(os.listdir(asking)) == 6)
         assert is_file(site.get("/docs/known.bin"))
         for client in clients[3:]:
@@ -520,7 +520,7 @@ def test_a_slow_predicate_delays_only_its_own_request(name: str, run: Start, url
         while time.monotonic() < deadline:
             assert is_file(site.get("/docs/known.bin"))
             assert site.get("/media/a.txt").body == b"public"
-        (site.data / "go").touch()
+        (site.root / "go").touch()
         for client in clients[:3]:
             assert is_file(client.response())
 
@@ -529,13 +529,13 @@ def test_a_slow_predicate_delays_only_its_own_request(name: str, run: Start, url
 def test_nothing_is_left_after_a_thousand_requests(name: str, run: Start) -> None:
     options = ["--application-close-timeout", "1"] if name == "daphne" else []
     with run(name, options=options) as site:
-        (site.data / "go").touch()
-        (site.data / "files/large.bin").write_bytes(bytes(20 << 20))
+        (site.root / "go").touch()
+        (site.root / "files/large.bin").write_bytes(bytes(20 << 20))
         alice = logged_in(site, "alice")
         cookie = ("Cookie", f"sessionid={alice.cookies['sessionid']}")
 
         def held() -> list[str]:
-            return [path for path in site.server.descriptors() if str(site.data) in path]
+            return [path for path in site.server.descriptors() if str(site.root) in path]
 
         def ask(number: int) -> None:
             if number % 10:

@@ -11,8 +11,8 @@ from django.conf import settings
 from media_asgi import signing
 from media_asgi.signing import sign_prefix, sign_url
 
-from ..client import Connection, Response
-from ..servers import Server
+from ..support.client import Connection, Response
+from ..support.servers import Server
 
 FILES = [
     "private/hls/42/index.m3u8",
