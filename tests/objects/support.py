@@ -13,8 +13,9 @@ from urllib.parse import quote_from_bytes
 import pytest
 from obstore import put
 
-from ..conformance.support import HOUR, Media
+from ..conformance.support import Media
 from ..support.servers import Server, media
+from ..support.site import HOUR
 from .engines import ACCESS_KEY, SECRET_KEY, Engine
 
 # Server and store. The quick ones are asked everything each time, the others with the slow tests.
