@@ -94,7 +94,7 @@ class Location:
 
     ``precompressed``: serve ``app.css.br``, ``app.css.zst`` or ``app.css.gz`` in place of
     ``app.css`` to a client whose ``Accept-Encoding`` prefers it, unless it is the older one of the
-    two. By default ``False``.
+    two. It is about the folders of a location, and not about its stores. By default ``False``.
 
     ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is valid after
     its end, for machines whose clocks differ. By default 0.
@@ -168,6 +168,12 @@ class Location:
         if self.file:
             self._check_single_file()
             set_(self, "prefix", self.prefix.rstrip("/"))
+        if self.precompressed and not self.folders:
+            raise ImproperlyConfigured(
+                f"{self._option('precompressed')} is True, but its files are in a store, where "
+                "each look for a variant takes a round trip. Leave precompressed out. Upload the "
+                "files with Content-Encoding: gzip instead."
+            )
         if self.index is not None:
             conf.check_index(self._option("index"), self.index)
             if not self.policy.answers_clients:

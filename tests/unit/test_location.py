@@ -250,7 +250,8 @@ def test_each_pair_of_options_is_refused_or_served(
     values = [{name: value} for name, some in SOME.items() for value in some]
     outcomes = set()
     for one, other in itertools.combinations_with_replacement(values, 2):
-        options = {"url": url, "root": tmp_path if url == "/m/" else file} | one | other
+        options: dict[str, Any] = {"url": url, "root": tmp_path if url == "/m/" else file}
+        options |= one | other
         try:
             location = Location(**options)
         except ImproperlyConfigured as error:

@@ -171,7 +171,7 @@ def test_options_that_one_file_can_not_have(
 ) -> None:
     monkeypatch.setitem(vars(settings), "SECRET_KEY", "a test's")
     with pytest.raises(ImproperlyConfigured) as raised:
-        Location(**({"url": "/r", "root": public / "robots.txt"} | options))
+        Location(**{"url": "/r", "root": public / "robots.txt", **options})
     for word in words:
         assert word in str(raised.value)
 
@@ -204,9 +204,7 @@ Get = Callable[..., Answer]
 
 
 def site(public: Path, **options: Any) -> Get:
-    location = Location(
-        **({"url": "/s/", "root": public / "site", "index": "index.html"} | options)
-    )
+    location = Location(**{"url": "/s/", "root": public / "site", "index": "index.html", **options})
     served = MediaMiddleware(inner, location)
 
     def get(path: str, *args: Any, query: bytes = b"", **more: Any) -> Answer:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.contrib.staticfiles import storage as static_storage
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -60,10 +61,14 @@ class Site:
         return override_settings(STORAGES={**settings.STORAGES, "staticfiles": one})
 
 
+def forget() -> None:
+    static_storage.staticfiles_storage._wrapped = empty  # type: ignore[attr-defined]
+
+
 @pytest.fixture(autouse=True)
 def forget_storage() -> Iterator[None]:
     yield
-    static_storage.staticfiles_storage._wrapped = empty
+    forget()
 
 
 @pytest.fixture
@@ -79,12 +84,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         INSTALLED_APPS=["django.contrib.staticfiles"],
         DEBUG=False,
     ):
-        from django.contrib.staticfiles import finders
-
-        finders.get_finder.cache_clear()
-        static_storage.staticfiles_storage._wrapped = empty
+        finders.get_finder.cache_clear()  # type: ignore[attr-defined]
+        forget()
         yield site
-        finders.get_finder.cache_clear()
+        finders.get_finder.cache_clear()  # type: ignore[attr-defined]
 
 
 def served(**options: Any) -> MediaMiddleware:
@@ -164,7 +167,7 @@ def test_a_name_that_only_looks_hashed_may_change(site: Site) -> None:
 def test_a_storage_without_a_manifest_makes_no_such_names(site: Site, storage: str) -> None:
     with site.use("manifest"):
         names = site.collect()
-    static_storage.staticfiles_storage._wrapped = empty
+    forget()
     with site.use(storage):
         application = served()
         assert {cached(application, name) for name in [*names, *names.values()]} == {"no-cache"}

@@ -111,7 +111,9 @@ def test_the_weights_decide(members: tuple[tuple[bytes, float | None], ...]) -> 
     weight = {name: given_.get(name, given_.get(b"*", 0)) for name in [*CODINGS, b"identity"]}
     chosen = preferred(value)
     assert len(set(chosen)) == len(chosen)
-    assert [weight[coding] for coding in chosen] == sorted(map(weight.get, chosen), reverse=True)
+    assert [weight[coding] for coding in chosen] == sorted(
+        (weight[coding] for coding in chosen), reverse=True
+    )
     for coding in CODINGS:
         assert coding not in chosen or weight[coding] >= max(weight[b"identity"], 0.001)
         assert coding in chosen or weight[coding] <= weight[b"identity"]

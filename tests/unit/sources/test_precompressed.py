@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from media_asgi import Location, MediaMiddleware
+from media_asgi import Location, MediaMiddleware, known_files
+from media_asgi.http import representation
 
 from ..support import RESOLVERS, Answer, ask, asked, opened_files, resolve_by
 
@@ -164,16 +166,15 @@ def test_two_clients_in_turn_get_their_own(get: Get) -> None:
 
 
 def test_two_clients_in_turn_are_remembered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from media_asgi import known_files
-
     application = MediaMiddleware(inner, Location(url="/static/", root=root, precompressed=True))
     described: list[object] = []
-    describe = known_files.describe
-    monkeypatch.setattr(
-        known_files,
-        "describe",
-        lambda *args, **more: described.append(1) or describe(*args, **more),
-    )
+    describe = representation.describe
+
+    def counted(*args: Any, **more: Any) -> representation.Representation:
+        described.append(args)
+        return describe(*args, **more)
+
+    monkeypatch.setattr(known_files, "describe", counted)
     for _ in range(5):
         for accept in (b"gzip", b"br, gzip;q=0.5", b"br;q=1.0, gzip;q=0.1", b"identity"):
             ask(application, "/static/app.css", headers=[(b"accept-encoding", accept)])
@@ -304,3 +305,12 @@ def test_a_file_that_is_handed_over_has_variants(root: Path) -> None:
     assert answer.body == CSS
     assert "content-encoding" not in answer.headers
     assert answer.headers["vary"] == "Accept-Encoding"
+
+
+def test_variants_of_a_store_are_refused() -> None:
+    from django.core.files.storage import InMemoryStorage
+
+    from media_asgi.sources.django_storage import StorageSource
+
+    with pytest.raises(ImproperlyConfigured, match=r"precompressed of .*'/s/'.*store.*Leave"):
+        Location(url="/s/", source=StorageSource(InMemoryStorage()), precompressed=True)
