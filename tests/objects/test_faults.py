@@ -18,6 +18,8 @@ from .engines import ACCESS_KEY, SECRET_KEY, running
 from .raw import RawStore, Request, raw_store, refuse, send_object
 from .support import serving
 
+pytestmark = pytest.mark.xdist_group("objects")
+
 DATA = noise(5_000_000)
 
 SERVERS = [

@@ -3,7 +3,6 @@
 import gzip
 import os
 import time
-from collections.abc import Callable
 
 import pytest
 from obstore import delete
@@ -123,9 +122,6 @@ def test_clients_that_read_nothing_cost_little_memory(served: Bucket) -> None:
     growth(served, url, 4)
     # obstore's HTTP client reads 400 KiB at a time, and holds the next while one is sent.
     assert growth(served, url, 32) <= 32 * 2 << 20
-
-
-Start = Callable[[str], Bucket]
 
 
 @pytest.mark.slow

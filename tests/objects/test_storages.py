@@ -17,6 +17,8 @@ from ..support.client import Connection
 from ..support.servers import Server
 from .engines import ACCESS_KEY, SECRET_KEY, Engine
 
+pytestmark = pytest.mark.xdist_group("objects")
+
 S3 = "storages.backends.s3.S3Storage"
 
 
