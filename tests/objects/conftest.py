@@ -9,7 +9,7 @@ from .engines import ENGINES, Engine, running
 from .support import QUICK, SLOW, Bucket, serving
 
 if not settings.configured:  # django-storages asks it
-    settings.configure()
+    settings.configure(ROOT_URLCONF=())
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def seaweedfs(folder: Path) -> Iterator[Engine]:
             *("filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"),
         )
     }
-    command = [
+    command: list[str | Path] = [
         _installed("weed"),
         *("server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
         *(f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=256"),
@@ -149,7 +149,7 @@ def seaweedfs(folder: Path) -> Iterator[Engine]:
 @contextlib.contextmanager
 def moto(folder: Path) -> Iterator[Engine]:
     port = reserved_port()
-    command = [_installed("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    command: list[str | Path] = [_installed("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     with _Process(command, cwd=folder, env=_clean()) as process:
         url = f"http://127.0.0.1:{port}"
         process.wait(f"{url}/moto-api/")
@@ -159,7 +159,7 @@ def moto(folder: Path) -> Iterator[Engine]:
 @contextlib.contextmanager
 def azurite(folder: Path) -> Iterator[Engine]:
     port = reserved_port()
-    command = [
+    command: list[str | Path] = [
         program("azurite-blob"),
         *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder),
         *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
@@ -179,7 +179,7 @@ def fake_gcs(folder: Path) -> Iterator[Engine]:
     port = reserved_port()
     url = f"http://127.0.0.1:{port}"
     (folder / "data").mkdir()
-    command = [
+    command: list[str | Path] = [
         _get_binary_path(),
         *("-scheme", "http", "-backend", "filesystem", "-filesystem-root", folder / "data"),
         *("-host", "127.0.0.1", "-port", str(port), "-external-url", url),

@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .engines import ACCESS_KEY, SECRET_KEY
 
@@ -46,7 +46,7 @@ class RawStore:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def config(self) -> dict[str, str]:
+    def config(self) -> Any:
         return {
             "endpoint": self.url,
             "access_key_id": ACCESS_KEY,

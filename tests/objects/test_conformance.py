@@ -25,7 +25,7 @@ del test_a_tag_stays_while_the_file_does
 del test_a_file_whose_time_a_builder_set
 
 
-def test_preconditions_in_the_order_of_the_rfc(served: Bucket) -> None:
+def test_preconditions_in_the_order_of_the_rfc(served: Bucket) -> None:  # type: ignore[no-redef]
     # A date is a strong validator once the clock has left it behind.
     served.pause = 2.5
     try:

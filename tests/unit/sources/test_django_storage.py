@@ -1,4 +1,5 @@
 import asyncio
+import io
 import threading
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -26,7 +27,8 @@ class Opened(File):  # type: ignore[type-arg]
     """A file that counts what is read, and may not seek."""
 
     def __init__(self, data: bytes, *, seeks: bool, size: int | None = None) -> None:
-        super().__init__(ContentFile(data), "a.bin")
+        self.content = io.BytesIO(data)
+        super().__init__(self.content, "a.bin")
         self.seeks = seeks
         self.size = len(data) if size is None else size
         self.largest = 0
@@ -35,13 +37,13 @@ class Opened(File):  # type: ignore[type-arg]
     def seekable(self) -> bool:
         return self.seeks
 
-    def seek(self, start: int) -> int:
+    def seek(self, start: int) -> int:  # type: ignore[override]
         assert self.seeks
-        return int(self.file.seek(start))
+        return int(self.content.seek(start))
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:  # type: ignore[override]
         self.largest = max(self.largest, size)
-        return bytes(self.file.read(size))
+        return bytes(self.content.read(size))
 
     def close(self) -> None:
         self.done.set()
@@ -127,7 +129,7 @@ def test_a_file_that_fails_or_ends_early_in_the_middle() -> None:
     with pytest.raises(TruncatedFileError):
         asyncio.run(run(Opened(b"x" * 100, seeks=True, size=200)))
     failing = Opened(b"x", seeks=True)
-    failing.read = lambda size: 1 / 0  # type: ignore[assignment]
+    failing.content.close()
     with pytest.raises(FileReadError):
         asyncio.run(run(failing))
 

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -49,8 +50,10 @@ def test_the_first_source_that_has_the_file_serves_it(waits: bool) -> None:
     ):
         source = FirstSource([Answering(answer, waits=waits) for answer in answers])
         if not waits:
-            assert source.open_nowait(b"x", WHOLE) == expected
-        assert asyncio.run(source.open(b"x", WHOLE)) == expected
+            found: Any = source.open_nowait(b"x", WHOLE)
+            assert found == expected
+        opened: Any = asyncio.run(source.open(b"x", WHOLE))
+        assert opened == expected
 
 
 def test_a_source_that_waits_is_waited_for() -> None:
@@ -72,10 +75,11 @@ def test_a_source_that_waits_is_waited_for() -> None:
 )
 def test_every_other_failure_is_the_answer(error: SourceError) -> None:
     source = FirstSource([Answering(error), Answering("old")])
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: source.open_nowait(b"x", WHOLE),
         lambda: asyncio.run(source.open(b"x", WHOLE)),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(SourceError) as raised:
             call()
         assert raised.value is error

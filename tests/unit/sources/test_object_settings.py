@@ -66,7 +66,7 @@ def read(storage: Any, credentials: Any = None, made: Any = None) -> StoreSettin
     return settings
 
 
-S3 = [
+S3: list[Any] = [
     ({}, SAID, {}),
     ({"security_token": "token"}, {**SAID, "session_token": "token"}, {}),
     ({"region_name": "eu-central-1"}, {**SAID, "region": "eu-central-1"}, {}),
@@ -165,7 +165,9 @@ def test_what_an_s3_storage_can_not_have_here(options: Any, word: str) -> None:
 
 def test_a_google_storage(made: list[StoreSettings], environment: pytest.MonkeyPatch) -> None:
     storage = GoogleCloudStorage(
-        bucket_name="bucket", location="media", credentials=AnonymousCredentials()
+        bucket_name="bucket",
+        location="media",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
     )
     settings = read(storage, made=made)
     assert (settings.kind, settings.bucket, settings.prefix) == ("gs", "bucket", "media")

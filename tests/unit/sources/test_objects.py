@@ -46,7 +46,7 @@ from ...objects.raw import (
 from ...support.servers import ROOT
 
 DATA = bytes(itertools.islice(itertools.cycle(range(251)), 1_000_000))
-GZIP = (("Content_Encoding", "gzip"),)
+GZIP: Any = {"Content_Encoding": "gzip"}
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_tag_is_strong_and_well_formed_or_none(
 
 
 def test_the_fields_that_belong_to_the_bytes_are_kept(start: Start) -> None:
-    fields = {
+    fields: Any = {
         "Content_Disposition": 'attachment; filename="a.txt"',
         "Content_Encoding": "br",
         "Content_Language": "de",
@@ -505,7 +505,7 @@ def test_a_store_is_held_back_by_its_client(start: Start) -> None:
 def test_gzip_is_undone_for_who_does_not_take_it(start: Start, size: int, members: int) -> None:
     text = bytes(itertools.islice(itertools.cycle(b"media\n"), size))
     stored = gzip.compress(text) * members
-    raw = start(lambda client, request: send_object(client, request, stored, **dict(GZIP)))
+    raw = start(lambda client, request: send_object(client, request, stored, **GZIP))
 
     async def unpacked() -> None:
         file = await source(raw).open(b"a.css", Wanted(5, 10))
@@ -524,7 +524,7 @@ def test_gzip_is_undone_for_who_does_not_take_it(start: Start, size: int, member
 
 def test_gzip_is_passed_on_to_who_takes_it(start: Start) -> None:
     stored = gzip.compress(DATA)
-    raw = start(lambda client, request: send_object(client, request, stored, **dict(GZIP)))
+    raw = start(lambda client, request: send_object(client, request, stored, **GZIP))
 
     async def info() -> None:
         file = await source(raw).open(b"a.css", WHOLE._replace(accept_encoding=b"br, gzip"))
@@ -545,7 +545,7 @@ def test_gzip_is_passed_on_to_who_takes_it(start: Start) -> None:
     ids=["plain", "cut", "followed"],
 )
 def test_what_is_not_gzip_is_passed_on_as_it_is(start: Start, stored: bytes) -> None:
-    raw = start(lambda client, request: send_object(client, request, stored, **dict(GZIP)))
+    raw = start(lambda client, request: send_object(client, request, stored, **GZIP))
     assert opened(raw) == stored
 
 
