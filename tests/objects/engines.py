@@ -130,7 +130,8 @@ def seaweedfs(folder: Path) -> Iterator[Engine]:
         _installed("weed"),
         *("server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
         *(f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=256"),
-        *("-s3.iam=false", "-master.telemetry=false"),  # on by default, it calls home
+        *("-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),  # fixed ones
+        "-master.telemetry=false",  # on by default, it calls home
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
     url = f"http://127.0.0.1:{ports['s3.port']}"
