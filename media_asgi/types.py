@@ -7,7 +7,10 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Any, because the types of frameworks differ: the scope is a dict to Django, any mapping to
+# Starlette and one of several typed dicts to asgiref. None of them takes the scope of another.
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 Headers = list[tuple[bytes, bytes]]
 """Header fields; names are in lower case."""
