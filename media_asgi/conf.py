@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from .http.cors import CORS
 from .http.media_types import DEFAULT_TYPE, content_type
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -208,17 +209,36 @@ def content_types(option: str, types: Mapping[str, str]) -> dict[str, str]:
     return {"." + extension.lstrip(".").lower(): type_ for extension, type_ in types.items()}
 
 
-def origins(option: str, value: object) -> frozenset[str]:
-    if (
-        isinstance(value, Collection)
-        and not isinstance(value, str | bytes)
-        and value
-        and all(isinstance(origin, str) and _ORIGIN.fullmatch(origin) for origin in value)
+def cors(option: str, value: object) -> CORS:
+    options: Mapping[str, Any] = value if isinstance(value, Mapping) else {"origins": value}
+    origins, names = options.get("origins", ()), options.get("headers", [])
+    credentials = options.get("credentials", False)
+    if not (
+        options.keys() <= {"origins", "headers", "credentials"}
+        and (origins == "*" or _are_strings(origins, _ORIGIN))
+        and (names == [] or _are_strings(names, _TOKEN))
+        and "*" not in names  # with credentials it is a name like any other
     ):
-        return frozenset(value)
-    raise ImproperlyConfigured(
-        f"{option} is {value!r}. Give '*' or a list of origins, each a scheme, "
-        "a host and perhaps a port, as a browser sends them: ['https://app.example']."
+        raise ImproperlyConfigured(
+            f"{option} is {value!r}. Give '*' or a list of origins, each a scheme, a host and "
+            "perhaps a port, as a browser sends them: ['https://app.example']; or a mapping with "
+            "these as 'origins', and with 'headers', a list of names, and 'credentials'."
+        )
+    check_bool(f"credentials in {option}", credentials)
+    if credentials and origins == "*":
+        raise ImproperlyConfigured(
+            f"{option} lets all origins ('*') send credentials: every site could read the files "
+            "with its visitors' cookies, and browsers refuse it. List the origins."
+        )
+    return CORS(None if origins == "*" else frozenset(origins), tuple(names), credentials)
+
+
+def _are_strings(values: Any, pattern: re.Pattern[str]) -> bool:
+    return (
+        isinstance(values, Collection)
+        and not isinstance(values, str | bytes)
+        and bool(values)
+        and all(isinstance(one, str) and pattern.fullmatch(one) for one in values)
     )
 
 

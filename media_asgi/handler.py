@@ -16,7 +16,8 @@ from .access import x_accel
 from .access.base import AccessDenied, HeaderOverrides
 from .access.grant import PredicateHandler
 from .access.predicate import Predicate
-from .http import codings, cors, ranges, response
+from .http import codings, ranges, response
+from .http.cors import CORS
 from .http.headers import pick, with_one_vary
 from .http.path import file_name, is_traversal
 from .http.response import CONDITIONAL, Response
@@ -115,7 +116,8 @@ class LocationHandler:
         self._nested = tuple(nested)
         self._is_public = location.policy.is_public
         self._predicate = location.policy if isinstance(location.policy, Predicate) else None
-        self._origins = location.cors if isinstance(location.cors, frozenset) else None
+        self._cors = location.cors if isinstance(location.cors, CORS) else None
+        self._has_origins = self._cors is not None and self._cors.origins is not None
         self._has_variants = location.precompressed
         self._known = KnownFiles(location, context.security)
         self._dotfile_log = DotfileLog(location)
@@ -179,7 +181,7 @@ class LocationHandler:
                 await app(scope, receive, send)
                 return
             answer = self._error_response(request, status, headers)
-        if self._origins is not None:
+        if self._has_origins:
             answer = self._with_cors(answer, request)
         if grant is not None:
             answer = answer._replace(headers=grant.merged(answer.headers, answer.status))
@@ -228,7 +230,7 @@ class LocationHandler:
                     error,
                 )
             answer = self._error_response(request, status, more)
-        if self._origins is not None:
+        if self._has_origins:
             answer = self._with_cors(answer, request)
         await self._send(answer, file, request, scope, receive, send)
 
@@ -240,10 +242,10 @@ class LocationHandler:
                 raise HTTPError(403, [])
         elif (
             method == "OPTIONS"
-            and self.location.cors is not None
+            and self._cors is not None
             and b"access-control-request-method" in fields
         ):
-            raise HTTPError(204, cors.PREFLIGHT)
+            raise HTTPError(204, self._cors.preflight())
         elif method != "OPTIONS" or self._predicate is None:  # the project's middleware answers it
             raise HTTPError(405, [(b"allow", b"GET, HEAD")])
 
@@ -359,8 +361,8 @@ class LocationHandler:
             raise
 
     def _with_cors(self, answer: Response, request: FileRequest) -> Response:
-        assert self._origins is not None
-        more = cors.headers(self._origins, request.fields)
+        assert self._cors is not None
+        more = self._cors.headers(request.fields)
         return answer._replace(headers=with_one_vary([*answer.headers, *more]))
 
     def _status(self, error: Exception, scope: Scope) -> tuple[int, Headers]:

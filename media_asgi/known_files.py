@@ -8,7 +8,8 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from .access.base import HeaderOverrides
-from .http import cors, response
+from .http import response
+from .http.cors import CORS
 from .http.headers import NOSNIFF, override
 from .http.media_types import SANDBOX, content_type, runs_no_script
 from .http.representation import FileInfo, Representation, describe
@@ -98,8 +99,8 @@ def _common_headers(location: Location, security: SecuritySettings, *, secure: b
     if location.policy.answers_clients:  # else the application's own middleware adds them
         headers += security.headers(secure=secure)
     headers = override(headers, location.policy.common_headers)
-    if location.cors == "*":
-        headers += cors.headers("*", {})
+    if isinstance(location.cors, CORS) and location.cors.origins is None:
+        headers += location.cors.headers({})
     if location.precompressed:
         # Also where there is no variant: one may be there tomorrow, and a cache must not give it to
         # a client that can't decode it (RFC 9110 section 12.5.5).

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from . import conf
 from .access import Access, access_policy
 from .access.base import AccessPolicy
+from .http.cors import CORS
 from .manifest import ManifestNames
 from .signing import seconds
 from .sources.base import Source
@@ -86,7 +87,9 @@ class Location:
     ``LOGIN_URL`` as ``login_required`` does, instead of answering 403. By default ``False``.
 
     ``cors``: a list of the origins whose scripts may read the files, such as
-    ``["https://app.example"]``, or ``"*"`` for all origins. By default ``None``.
+    ``["https://app.example"]``, or ``"*"`` for all origins; or a mapping with these ``origins``,
+    with ``headers``, a list of more request headers that scripts may set, and with
+    ``credentials=True`` if requests may carry cookies. By default ``None``.
 
     ``index``: the name of a file, such as ``"index.html"``, that answers for the folder that it
     lies in. A client that asks for the folder without a slash at the end is redirected. By default
@@ -119,7 +122,7 @@ class Location:
     sandbox: bool = True
     fallthrough: bool = False
     login_redirect: bool = False
-    cors: str | Collection[str] | None = None
+    cors: str | Collection[str] | Mapping[str, Any] | CORS | None = None
     index: str | None = None
     precompressed: bool = False
     leeway: float | timedelta = 0
@@ -188,8 +191,8 @@ class Location:
         if self.headers is not None and not callable(self.headers):
             conf.check_headers(self._option("headers"), self.headers)
             set_(self, "headers", dict(self.headers))
-        if self.cors is not None and self.cors != "*":
-            set_(self, "cors", conf.origins(self._option("cors"), self.cors))
+        if self.cors is not None:
+            set_(self, "cors", conf.cors(self._option("cors"), self.cors))
         if self.content_types is not None:
             types = conf.content_types(self._option("content_types"), self.content_types)
             set_(self, "content_types", types)

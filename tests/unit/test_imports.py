@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "servers": {"sources", "http", "types"},
     "access": {"conf", "signing", "http", "types"},
     "storage": {"signing"},
-    "location": {"access", "conf", "manifest", "signing", "sources", "storage"},
+    "location": {"access", "conf", "http", "manifest", "signing", "sources", "storage"},
     "security": {"conf", "types"},
     "known_files": {"access", "location", "security", "http", "types"},
     "refusals": {"location", "http", "types"},

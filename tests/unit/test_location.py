@@ -150,6 +150,15 @@ REFUSED: list[Any] = [
     ({"cors": ["*"]}, ["cors", "['*']", "Give '*'"]),
     ({"cors": [b"https://a.example"]}, ["cors", "b'https://a.example'", "'*'"]),
     ({"cors": 5}, ["cors", "5", "'*'"]),
+    ({"cors": {}}, ["cors", "{}", "'*'"]),
+    ({"cors": {"origins": ["*"]}}, ["cors", "['*']", "Give '*'"]),
+    ({"cors": {"origins": "*", "credentials": True}}, ["cors", "credentials", "List the origins"]),
+    ({"cors": {"origins": "*", "credentials": "no"}}, ["credentials", "'no'", "True or False"]),
+    ({"cors": {"origins": "*", "header": ["X"]}}, ["cors", "'header'", "'headers'"]),
+    ({"cors": {"origins": "*", "headers": "X"}}, ["cors", "'X'", "a list"]),
+    ({"cors": {"origins": "*", "headers": ["*"]}}, ["cors", "['*']", "a list"]),
+    ({"cors": {"origins": "*", "headers": ["X\r\nY"]}}, ["cors", "a list"]),
+    ({"cors": {"origins": "*", "headers": [b"X"]}}, ["cors", "a list"]),
     *[
         ({"dotfiles": value}, ["dotfiles", repr(value), "True, False", '".well-known"'])
         for value in (1, "yes", None, ".env", b".env")
