@@ -151,9 +151,12 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
     middlewares = [*MediaMiddleware.instances]
     if not middlewares:
         return _default([message("W004", application=name)])
-    locations = [handler.location for one in middlewares for handler in one._handlers]
+    # A folder that depends on the host is not known here.
+    locations = [location for one in middlewares for location in one.locations]
     return [
-        _ServedFolder(folder, location.prefix, urlsplit(location.url).netloc, location)
+        _ServedFolder(
+            folder, location.prefix, location.host or urlsplit(location.url).netloc, location
+        )
         for location in locations
         for folder in location.folders
     ], []
@@ -174,7 +177,7 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[Ch
     url = urlsplit(settings.MEDIA_URL)
     if not settings.MEDIA_ROOT:
         messages.append(message("E001"))
-    if not url.path.strip("/"):
+    if not url.path.strip("/") and not url.netloc:
         messages.append(message("E002", url=repr(settings.MEDIA_URL)))
     elif settings.MEDIA_ROOT:
         folder = os.path.abspath(settings.MEDIA_ROOT)

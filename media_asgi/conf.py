@@ -20,6 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from .http.cors import CORS
+from .http.host import host_name
 from .http.media_types import DEFAULT_TYPE, content_type
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -89,7 +90,9 @@ def requires_login() -> bool:
     return name in (django_setting("MIDDLEWARE") or ())
 
 
-def url_and_root(kind: str, content: str, folder: str) -> tuple[str, str | os.PathLike[str]]:
+def url_and_root(
+    kind: str, content: str, folder: str, host: str | None
+) -> tuple[str, str | os.PathLike[str]]:
     """``MEDIA_URL`` and ``MEDIA_ROOT``, or those of another kind."""
     root = getattr(settings, f"{kind}_ROOT")
     if not root:
@@ -100,7 +103,7 @@ def url_and_root(kind: str, content: str, folder: str) -> tuple[str, str | os.Pa
             f'{content}, such as {kind}_ROOT = BASE_DIR / "{folder}".'
         )
     url = getattr(settings, f"{kind}_URL")
-    if split_url(url or "").path in ("", "/"):
+    if not (host or own_host(url or "")) and split_url(url or "").path in ("", "/"):
         raise ImproperlyConfigured(
             f"{kind}_URL is {url!r}, so every page of the site would be taken for a file. Set it "
             f'to a path of its own, such as {kind}_URL = "{kind.lower()}/".'
@@ -121,8 +124,8 @@ def is_async(call: object) -> bool:
 def check_sync(option: str, value: object) -> None:
     if is_async(value):
         raise ImproperlyConfigured(
-            f"{option} is {value!r}, which is async. Give a callable of the path that returns at "
-            "once. To wait for a database, hand the file over from a view."
+            f"{option} is {value!r}, which is async. Give a sync callable. If it gets a path, it "
+            "must not wait: hand the file over from a view that has asked the database."
         )
 
 
@@ -313,7 +316,31 @@ def decoded_prefix(path: str) -> str:
     return f"/{path}/" if path else "/"
 
 
-def url_prefix(url: str) -> str:
+def own_host(url: str) -> str | None:
+    """The host of a full URL whose path is ``/``: it has no other files than those of the URL."""
+    parts = split_url(url)
+    if not parts.netloc or parts.path not in ("", "/"):
+        return None
+    return host_name(parts.netloc.rpartition("@")[2]) or None
+
+
+def host_pattern(option: str, pattern: object) -> str:
+    """A host, or a pattern of hosts, in lower case."""
+    if pattern == "*":
+        return "*"
+    if isinstance(pattern, str):
+        dot = "." * pattern.startswith(".")
+        name = pattern.removeprefix(".").rstrip(".").lower()
+        if name and host_name(name) == name and ".." not in name:
+            return dot + name
+    raise ImproperlyConfigured(
+        f"{option} is {pattern!r}. Give a name without scheme and port, as it is in ALLOWED_HOSTS: "
+        '"media.example.com", or ".example.com" for all names below it. Write a name of other '
+        'letters than a to z in its form with "xn--".'
+    )
+
+
+def url_prefix(url: str, host: str | None) -> str:
     """The prefix of a location's URLs, decoded and with ``/`` at both ends."""
     if not isinstance(url, str):
         raise ImproperlyConfigured(
@@ -327,10 +354,13 @@ def url_prefix(url: str) -> str:
         )
     prefix = decoded_prefix(parts.path)
     if prefix == "/":
-        raise ImproperlyConfigured(
-            f"url of a location is {url!r}, so every page of the site would be taken for a file. "
-            'Give it a path of its own, such as "/media/".'
-        )
+        if host is None or host == "*":
+            raise ImproperlyConfigured(
+                f"url of a location is {url!r}, so every page of the site would be taken for a "
+                'file. Give it a path of its own, such as "/media/", or a host of its own: '
+                'host="media.example.com".'
+            )
+        return prefix
     if any(segment in ("", ".", "..") for segment in prefix[1:-1].split("/")) or "\0" in prefix:
         raise ImproperlyConfigured(
             f"url of a location is {url!r}, which can't be the start of a request's path: it has "

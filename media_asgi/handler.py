@@ -19,7 +19,7 @@ from .access.predicate import Predicate
 from .http import codings, ranges, response
 from .http.cors import CORS
 from .http.headers import pick, with_one_vary
-from .http.path import file_name, is_traversal
+from .http.path import file_name, is_traversal, request_path
 from .http.response import CONDITIONAL, Response
 from .known_files import Key, KnownFile, KnownFiles
 from .location import Location
@@ -39,6 +39,7 @@ from .sources.base import (
     SourceUnreachableError,
     Wanted,
 )
+from .sources.guard import Place
 from .types import ASGIApp, Headers, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
@@ -104,8 +105,12 @@ class LocationHandler:
         context: HandlerContext,
         source: Source,
         nested: Sequence[str] = (),
+        places: Mapping[str, Place] | None = None,
     ) -> None:
-        """``nested``: the prefixes of other locations that begin with this one's."""
+        """``nested``: the prefixes of other locations that begin with this one's.
+
+        ``places``: where the folders of locations lie that are not public.
+        """
         self.location = location
         self.prefix = location.prefix
         self.is_file = bool(location.file)
@@ -114,6 +119,7 @@ class LocationHandler:
         self._context = context
         self._source = source
         self._nested = tuple(nested)
+        self.places = places or {}
         self._is_public = location.policy.is_public
         self._predicate = location.policy if isinstance(location.policy, Predicate) else None
         self._cors = location.cors if isinstance(location.cors, CORS) else None
@@ -131,18 +137,22 @@ class LocationHandler:
         receive: Receive,
         send: Send,
         mount: str = "",
+        host: str = "",
     ) -> None:
         """Answer a request for ``path``, which is below the root.
 
         ``app`` answers if the location falls through. ``urls``: the paths under which clients know
         the file, for signatures; that of the request is the first. ``mount``: the root path that
-        the server has set.
+        the server has set. ``host``: the request's, as ``http.host.request_host`` gives it.
         """
         secure, security = False, self._context.security
         if security.depend_on_scheme:
             secure = security.is_secure(scope)
             if not secure and security.redirects(scope["path"]):
-                await app(scope, receive, send)
+                if self.location.owns_host:
+                    await self._redirect_to_tls(host, scope, receive, send)
+                else:
+                    await app(scope, receive, send)
                 return
         if self._has_names and (not path or path[-1] == "/"):
             path += self.location.file or self.location.index or ""
@@ -156,7 +166,8 @@ class LocationHandler:
             if not self._is_public:
                 trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
                 if self._predicate is None:
-                    changes = await self.location.policy.authorize(trusted, path, urls)
+                    own_host = host if self.location.host else None
+                    changes = await self.location.policy.authorize(trusted, path, urls, own_host)
                     request = request._replace(path=self._file_path(path))
                 else:
                     django = self._context.django
@@ -388,6 +399,15 @@ class LocationHandler:
     def _error_response(self, request: FileRequest, status: int, headers: Headers) -> Response:
         common = self._known.common_headers(secure=request.secure)
         return response.error_response(status, [*common, *headers], request.method)
+
+    async def _redirect_to_tls(self, host: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """To TLS, as SecurityMiddleware does, on a host where nothing reaches the application."""
+        path = quote(request_path(scope).lstrip("/").encode("utf-8", "surrogateescape"))
+        query = quote(scope.get("query_string") or b"", safe="%/:;=&?@+!$',()*[]")
+        url = f"https://{host}/{path}" + (f"?{query}" if query else "")
+        answer = response.error_response(301, [(b"location", url.encode("ascii"))], scope["method"])
+        writer = response_writer(scope, receive, send, self._context.send_timeout)
+        await send_response(writer, answer, None, scope["path"], self._context.chunk_size)
 
     async def _send(
         self,

@@ -2,11 +2,14 @@
 A location: a URL prefix, the folder that it serves, and its options; or one file with its URL.
 """
 
+import copy
+import inspect
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, Self
 
 from django.conf import settings
@@ -39,6 +42,15 @@ class Location:
 
     Or a bucket, ``"s3://bucket/prefix"`` (``gs://``, ``az://``), with credentials from the
     environment. Or a list of roots: the first that has a file serves it.
+
+    Or a callable that gets the request's host and returns the folder for it, or ``None``: then the
+    host has no files. It runs in a thread, and its result counts for some seconds. It requires
+    ``host``, and gets only names whose labels are letters, digits and inner hyphens.
+
+    ``host``: the host that the location answers, and no other: ``"media.example.com"``, or
+    ``".example.com"`` for all names below a domain, as in ``ALLOWED_HOSTS``. Its port doesn't
+    count. With it, ``url`` may be ``"/"``: then nothing on that host reaches the application. By
+    default the host of a full URL whose path is ``/``, else ``None``: all hosts.
 
     ``source``: in place of ``root``, such as ``ObjectSource(store)``.
 
@@ -109,7 +121,8 @@ class Location:
     """
 
     url: str
-    root: Root | Sequence[Root] | None = None
+    root: Root | Sequence[Root] | Callable[[str], str | os.PathLike[str] | None] | None = None
+    host: str | None = None
     source: Source | None = None
     credentials: Literal["instance"] | None = None
     access: Access | None = None
@@ -129,7 +142,10 @@ class Location:
     cache: DiskCache | None = None
 
     roots: Sequence[str | Source] = field(init=False, repr=False)
-    """Absolute paths of folders, and other sources. The first that has a file serves it."""
+    """Absolute paths of folders, and other sources. The first that has a file serves it.
+
+    There are none if ``root`` is a callable.
+    """
     prefix: str = field(init=False, repr=False)
     """The decoded path with which the URLs begin. It has ``/`` at both ends, but for one file."""
     file: str = field(init=False, repr=False)
@@ -138,10 +154,18 @@ class Location:
     """The storage of ``STORAGES`` whose files it serves, if they are in no folder."""
     policy: AccessPolicy = field(init=False, repr=False, compare=False)
     """Decides who may have the files."""
+    remake: "Callable[[], Location] | None" = field(
+        init=False, repr=False, compare=False, default=None
+    )
+    """Makes the location again, after Django's settings have changed."""
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "prefix", conf.url_prefix(self.url))
+        if self.host is not None:
+            set_(self, "host", conf.host_pattern(self._option("host"), self.host))
+        elif isinstance(self.url, str):
+            set_(self, "host", conf.own_host(self.url))
+        set_(self, "prefix", conf.url_prefix(self.url, self.host))
         set_(self, "roots", self._roots())
         for name in ("sandbox", "fallthrough", "login_redirect", "precompressed"):
             conf.check_bool(self._option(name), getattr(self, name))
@@ -165,6 +189,12 @@ class Location:
             raise ImproperlyConfigured(
                 f"{self._option('fallthrough')} is True, but an internal location doesn't answer "
                 "clients: its URLs go to the application anyway. Leave fallthrough out."
+            )
+        if self.owns_host and (self.fallthrough or not self.policy.answers_clients):
+            raise ImproperlyConfigured(
+                f"The location with the host {self.host!r} has it for itself (its url is "
+                f"{self.url!r}), so nothing on it reaches the application. Leave fallthrough and "
+                "access='internal' out, or give it a path of its own."
             )
         folder = self.folders[0] if len(self.roots) == len(self.folders) == 1 else ""
         set_(self, "file", conf.single_file(self.url, folder) if folder else "")
@@ -230,11 +260,13 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        url, root = conf.url_and_root("MEDIA", "the uploads", "media")
+        url, root = conf.url_and_root("MEDIA", "the uploads", "media", options.get("host"))
         # Django resolves a relative MEDIA_URL against the current script name, and keeps the
         # result. Drop it, so that a request gets one with its own script name.
         vars(settings).pop("MEDIA_URL", None)
-        return cls(**({"url": url, "root": root} | options))
+        location = cls(**({"url": url, "root": root} | options))
+        object.__setattr__(location, "remake", partial(cls.media, **options))
+        return location
 
     @classmethod
     def static(cls, **options: Any) -> Self:
@@ -246,7 +278,8 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        url, root = conf.url_and_root("STATIC", "collectstatic", "staticfiles")
+        remake = partial(cls.static, **options)
+        url, root = conf.url_and_root("STATIC", "collectstatic", "staticfiles", options.get("host"))
         options = {
             "url": url,
             "root": root,
@@ -257,7 +290,9 @@ class Location:
         if "immutable" not in options:
             options["immutable"] = ManifestNames()
         vars(settings).pop("STATIC_URL", None)  # for the same reason as in `media`
-        return cls(**options)
+        location = cls(**options)
+        object.__setattr__(location, "remake", remake)
+        return location
 
     @classmethod
     def storage(cls, alias: str = "default", **options: Any) -> Self:
@@ -271,16 +306,30 @@ class Location:
 
         from .storage import ServedStorage, SignedMediaStorage
 
+        remake = partial(cls.storage, alias, **options)
         storage = storages[alias]
         if not isinstance(storage, FileSystemStorage):
-            if isinstance(storage, ServedStorage) and storage.signed:
-                options.setdefault("access", "signed")
+            if isinstance(storage, ServedStorage):
+                if storage.signed:
+                    options.setdefault("access", "signed")
+                if isinstance(storage.host, str):
+                    options.setdefault("host", storage.host)
             url = getattr(storage, "base_url", None) or settings.MEDIA_URL
             vars(settings).pop("MEDIA_URL", None)  # as in media()
             source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
             location = cls(**({"url": url, "source": source} | options))
             object.__setattr__(location, "alias", alias)
+            object.__setattr__(location, "remake", remake)
             return location
+        for name in ("base_location", "location"):
+            # FileSystemStorage has a cached_property, which is one folder for all requests.
+            if isinstance(inspect.getattr_static(type(storage), name), property):
+                raise ImproperlyConfigured(
+                    f"STORAGES[{alias!r}] is a {type(storage).__name__}, which works out its "
+                    f"{name} each time, as for the current tenant. All clients would get the files "
+                    "of the first. Give Location(url=..., host='.example.com', root=callable), "
+                    "whose callable returns the folder of a host."
+                )
         if not storage.base_location:
             raise ImproperlyConfigured(
                 f"STORAGES[{alias!r}] lacks a location, and MEDIA_ROOT is not set, so there is "
@@ -289,6 +338,8 @@ class Location:
         url = storage.base_url
         if isinstance(storage, SignedMediaStorage):
             options.setdefault("access", "signed")
+            if isinstance(storage.host, str):
+                options.setdefault("host", storage.host)
         # For the same reason as in `media`: base_url may come from MEDIA_URL.
         vars(storage).pop("base_url", None)
         vars(settings).pop("MEDIA_URL", None)
@@ -297,7 +348,16 @@ class Location:
                 f"STORAGES[{alias!r}] lacks a base_url. Set it in its OPTIONS, such as "
                 '"base_url": "/files/".'
             )
-        return cls(**({"url": url, "root": storage.location} | options))
+        location = cls(**({"url": url, "root": storage.location} | options))
+        object.__setattr__(location, "remake", remake)
+        return location
+
+    def at(self, root: str | os.PathLike[str]) -> Self:
+        """This location, with the root that the callable returned."""
+        location = copy.copy(self)
+        object.__setattr__(location, "root", root)
+        object.__setattr__(location, "roots", [conf.root_folder(root, self.url)])
+        return location
 
     def cache_control_for(self, path: str) -> str:
         """The ``Cache-Control`` of the file at ``path`` below the root.
@@ -340,6 +400,16 @@ class Location:
             for name, value in headers.items()
         ]
 
+    @property
+    def key(self) -> tuple[str | None, str]:
+        """What no other location of a middleware may have."""
+        return self.host, self.prefix
+
+    @property
+    def owns_host(self) -> bool:
+        """Does nothing on its host reach the application?"""
+        return self.prefix == "/"
+
     def varies(self, path: str) -> bool:
         """May the headers of the file change? Then a response can't be used again."""
         immutable = self.immutable
@@ -360,6 +430,14 @@ class Location:
                 f"{self._option('credentials')} is {self.credentials!r}. Leave it out, or give "
                 "'instance', for the role of the machine."
             )
+        if callable(self.root) and not hasattr(self.root, "open_nowait"):
+            conf.check_sync(self._option("root"), self.root)
+            if self.host is None or self.source is not None:
+                raise ImproperlyConfigured(
+                    f"{self._option('root')} is a callable of the host, so the location requires "
+                    'the hosts that it may be called with, host=".example.com", and no source.'
+                )
+            return []
         if self.source is not None:
             if self.root is not None or not hasattr(self.source, "open_nowait"):
                 raise ImproperlyConfigured(

@@ -34,6 +34,8 @@ from django.core.signing import BadSignature, SignatureExpired, Signer
 from django.urls import get_script_prefix
 from django.utils.http import content_disposition_header
 
+from .http.host import host_name
+
 Seconds = float | timedelta
 
 # No kind of signature passes for another.
@@ -75,6 +77,7 @@ def sign_url(
     expires_in: Seconds = 3600,
     window: Seconds = 0,
     download: str | bool | None = None,
+    host: str | None = None,
     now: float | None = None,
 ) -> str:
     """``url`` with a signature that is valid until the link expires.
@@ -93,6 +96,10 @@ def sign_url(
     ``download``: ``True``, or a file name, makes browsers save the file instead of showing it. By
     default ``None``, which is the same as ``False``.
 
+    ``host``: the host for a location that has the option ``host``, such as ``request.get_host()``:
+    the link is valid there alone. Its port doesn't count. By default ``None``: the link is for a
+    location without ``host``.
+
     ``now``: seconds since the epoch; by default the clock's.
 
     Raises ``ValueError`` if an argument is invalid.
@@ -107,7 +114,8 @@ def sign_url(
             f"{url!r} has no absolute path. The file that it names would depend on the page that "
             'links to it. Give a path such as "/media/a.pdf", or a full URL.'
         )
-    signature = Signer(salt=_SALT).signature(_signed(unquote_to_bytes(path), parameters))
+    salt, start = _for_host(_SALT, host)
+    signature = Signer(salt=salt).signature(start + _signed(unquote_to_bytes(path), parameters))
     own = [pair for pair in query.split("&") if pair.partition("=")[0] not in _OURS]
     if own == [""]:
         own = []
@@ -116,7 +124,12 @@ def sign_url(
 
 
 def sign_prefix(
-    url: str, *, expires_in: Seconds = 3600, window: Seconds = 0, now: float | None = None
+    url: str,
+    *,
+    expires_in: Seconds = 3600,
+    window: Seconds = 0,
+    host: str | None = None,
+    now: float | None = None,
 ) -> str:
     """``url``, a folder's, with a signature in its path. Any relative URL may follow it.
 
@@ -147,8 +160,8 @@ def sign_prefix(
             f"{url!r} is not below a location with access='signed'. There are {sorted(known)}."
         )
     expires = _end(expires_in, window, now)
-    signed = _signed(path, _parameters(expires, False))
-    signature = Signer(salt=_PREFIX_SALT).signature(signed)
+    salt, start = _for_host(_PREFIX_SALT, host)
+    signature = Signer(salt=salt).signature(start + _signed(path, _parameters(expires, False)))
     return f"{url}media-prefix-{expires}-{signature}/"
 
 
@@ -162,6 +175,7 @@ def verify(
     query_string: bytes,
     *,
     aliases: Iterable[str] = (),
+    host: str | None = None,
     leeway: Seconds = 0,
     now: float | None = None,
 ) -> Grant:
@@ -173,6 +187,8 @@ def verify(
 
     ``aliases``: other decoded paths of the same file with which a link may have been signed, such
     as the path without a script name. Each of them must lead to this file.
+
+    ``host``: the request's, if the location has the option ``host``; by default ``None``.
 
     ``leeway``: seconds, or a ``timedelta``; by default 0. A link is valid for so long after its
     end. This is for machines whose clocks differ.
@@ -193,9 +209,13 @@ def verify(
         salt = _SALT
         grant, signature = _read(query_string)
     parameters = _parameters(grant.expires, grant.download)
+    if host == "":
+        raise BadSignature("The request has no valid host.")
+    salt, start = _for_host(salt, host)
     try:
         candidates = [
-            _signed(reading.encode("utf-8", "surrogateescape"), parameters) for reading in paths
+            start + _signed(reading.encode("utf-8", "surrogateescape"), parameters)
+            for reading in paths
         ]
     except UnicodeError:
         raise BadSignature("The link's path is not UTF-8.") from None
@@ -279,6 +299,15 @@ def _signed(path: bytes, parameters: str) -> str:
     characters that could ("?", "&", "=", ":") are escaped.
     """
     return f"{quote(path)}?{parameters}"
+
+
+def _for_host(salt: str, host: str | None) -> tuple[str, str]:
+    """The salt, and what the signed text begins with. Links without a host have another salt."""
+    if host is None:
+        return salt, ""
+    if not (name := host_name(host)):
+        raise ValueError(f'host is {host!r}. Give a name such as "media.example.com".')
+    return salt + ".host", name
 
 
 def _holds(signed: str, signature: str, salt: str) -> bool:

@@ -10,9 +10,11 @@ from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage
 from django.utils.encoding import filepath_to_uri
 
+from .conf import own_host
 from .signing import Seconds, check_download, seconds, sign_url
 
 Download = str | bool | None
+Host = str | Callable[[], str] | None
 
 
 class _Links:
@@ -21,6 +23,7 @@ class _Links:
     def _set_links(
         self,
         base_url: str | None,
+        host: Host,
         expires_in: Seconds,
         window: Seconds,
         download: Download | Callable[[str], Download],
@@ -38,6 +41,7 @@ class _Links:
                 f"{name}: base_url is {base_url!r}. The file that a link names would "
                 'depend on the page it is on. Give a path such as "/private/", or a full URL.'
             )
+        self.host = host
         self._expires_in = expires_in
         self._window = window
         self._download = download
@@ -49,7 +53,12 @@ class _Links:
         return url
 
     def _signed(
-        self, url: str, name: str | None, expires_in: Seconds | None, download: Download
+        self,
+        url: str,
+        name: str | None,
+        base_url: str,
+        expires_in: Seconds | None,
+        download: Download,
     ) -> str:
         if download is None:
             download = self._download(name or "") if callable(self._download) else self._download
@@ -58,6 +67,7 @@ class _Links:
             expires_in=self._expires_in if expires_in is None else expires_in,
             window=self._window,
             download=download,
+            host=self.host() if callable(self.host) else self.host or own_host(base_url),
         )
 
 
@@ -70,7 +80,8 @@ class ServedStorage(_Links):
     ``base_url``: by default ``MEDIA_URL``.
 
     ``signed``: sign the links, and let ``Location.storage()`` serve signed ones alone. By default
-    ``False``. ``expires_in``, ``window`` and ``download`` are as of ``SignedMediaStorage``.
+    ``False``. ``host``, ``expires_in``, ``window`` and ``download`` are as of
+    ``SignedMediaStorage``.
 
     Raises ``ImproperlyConfigured`` if an option is invalid.
     """
@@ -80,13 +91,14 @@ class ServedStorage(_Links):
         *arguments: Any,
         base_url: str | None = None,
         signed: bool = False,
+        host: Host = None,
         expires_in: Seconds = 3600,
         window: Seconds = 0,
         download: Download | Callable[[str], Download] = False,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._set_links(base_url, expires_in, window, download)
+        self._set_links(base_url, host, expires_in, window, download)
         self._base_url = base_url
         self.signed = signed
 
@@ -107,7 +119,9 @@ class ServedStorage(_Links):
         base_url = self.base_url
         url = urljoin(base_url, filepath_to_uri(name or "").lstrip("/"))
         url = self._checked(url, name, base_url)
-        return self._signed(url, name, expires_in, download) if self.signed else url
+        if not self.signed:
+            return url
+        return self._signed(url, name, base_url, expires_in, download)
 
 
 class SignedMediaStorage(_Links, FileSystemStorage):
@@ -115,6 +129,10 @@ class SignedMediaStorage(_Links, FileSystemStorage):
 
     ``location``, ``base_url``: the folder and its URL, by default ``MEDIA_ROOT`` and ``MEDIA_URL``.
     The other options of Django's ``FileSystemStorage`` are taken too.
+
+    ``host``: the host of a location with the option ``host``, for which its links are signed; or a
+    callable that returns it. By default the host of a ``base_url`` whose path is ``/``, else
+    ``None``.
 
     ``expires_in``: seconds above 0, or a ``timedelta``; by default 3600. A link expires after it.
 
@@ -134,13 +152,14 @@ class SignedMediaStorage(_Links, FileSystemStorage):
         location: str | os.PathLike[str] | None = None,
         base_url: str | None = None,
         *,
+        host: Host = None,
         expires_in: Seconds = 3600,
         window: Seconds = 0,
         download: Download | Callable[[str], Download] = False,
         **options: Any,
     ) -> None:
         super().__init__(location, base_url, **options)
-        self._set_links(base_url, expires_in, window, download)
+        self._set_links(base_url, host, expires_in, window, download)
 
     def url(
         self,
@@ -155,4 +174,4 @@ class SignedMediaStorage(_Links, FileSystemStorage):
         leads out of the storage.
         """
         url = self._checked(super().url(name), name, str(self.base_url))
-        return self._signed(url, name, expires_in, download)
+        return self._signed(url, name, str(self.base_url), expires_in, download)

@@ -72,7 +72,7 @@ class AccessPolicy:
         return path
 
     async def authorize(
-        self, scope: Scope, path: str, urls: Sequence[str]
+        self, scope: Scope, path: str, urls: Sequence[str], host: str | None = None
     ) -> HeaderOverrides | None:
         """The changes of the response for a client who may have the file. ``None``: not a change.
 
@@ -81,6 +81,8 @@ class AccessPolicy:
         ``path``: that of the URL, below the root.
 
         ``urls``: the decoded paths under which clients know the file. The request's is the first.
+
+        ``host``: the request's, if the location answers only some hosts.
 
         Raises ``AccessDenied``.
         """

@@ -43,7 +43,9 @@ class Predicate(AccessPolicy):
             location.access, login_required(_refuse) if location.login_redirect else _refuse
         )
 
-    async def authorize(self, scope: Scope, path: str, urls: Sequence[str]) -> Never:
+    async def authorize(
+        self, scope: Scope, path: str, urls: Sequence[str], host: str | None = None
+    ) -> Never:
         raise AccessDenied(403)  # without a grant
 
     async def ask(

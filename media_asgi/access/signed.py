@@ -38,12 +38,14 @@ class Signed(AccessPolicy):
         return signing.without_signature(path)
 
     async def authorize(
-        self, scope: Scope, path: str, urls: Sequence[str]
+        self, scope: Scope, path: str, urls: Sequence[str], host: str | None = None
     ) -> HeaderOverrides | None:
         now = time.time()
         query = scope.get("query_string") or b""
         try:
-            grant = signing.verify(urls[0], query, aliases=urls[1:], leeway=self._leeway, now=now)
+            grant = signing.verify(
+                urls[0], query, aliases=urls[1:], host=host, leeway=self._leeway, now=now
+            )
         except BadSignature:
             raise AccessDenied(403) from None
         headers = dict(signing.headers(grant, now))

@@ -20,6 +20,7 @@ import os
 import stat
 import sys
 import time
+import weakref
 from collections.abc import Collection, Hashable, Sequence
 from concurrent.futures import Future
 
@@ -208,13 +209,13 @@ class LocalSource:
         loop = asyncio.get_running_loop()
         if self._watching is not loop:
             self._watching = loop
-            loop.call_later(_IDLE, self._let_go)
+            loop.call_later(_IDLE, _let_go, weakref.ref(self))
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Close the root if no request has needed it."""
         if self._folder is not None and time.monotonic() - self._folder.since < _IDLE:
             assert self._watching is not None
-            self._watching.call_later(_IDLE, self._let_go)
+            self._watching.call_later(_IDLE, _let_go, weakref.ref(self))
         else:
             self._folder = self._watching = None
 
@@ -292,6 +293,12 @@ class LocalSource:
     @property
     def _allowed(self) -> Collection[str | os.PathLike[str]]:
         return () if isinstance(self._follow_symlinks, bool) else self._follow_symlinks
+
+
+def _let_go(source: "weakref.ref[LocalSource]") -> None:
+    """The loop keeps no source that is not in use any more."""
+    if (kept := source()) is not None:
+        kept.let_go()
 
 
 def _open_beneath(folder: int, name: bytes) -> int:

@@ -136,7 +136,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("E001 W003", {"MEDIA_ROOT": None}),
     ("E002 W003", {"MEDIA_URL": "/"}),
     ("E002 W003", {"MEDIA_URL": ""}),
-    ("E002 W003", {"MEDIA_URL": "https://cdn.example"}),
+    ("", {"MEDIA_URL": "https://cdn.example"}),
     ("", {"MEDIA_URL": "https://cdn.example/media/"}),
     ("E001 E002 W003", {"MEDIA_ROOT": "", "MEDIA_URL": "/"}),
     ("", {"MEDIA_ROOT": "{tmp}/none"}),  # the first upload makes it
@@ -292,6 +292,8 @@ LOCATIONS: list[tuple[str, str, dict[str, Any]]] = [
         'Location.media(), Location(url="/p/", root="{tmp}/media/p", access="signed")',
         {"STORAGES": {"x": {"BACKEND": SIGNED, "OPTIONS": {"location": "{tmp}/media/p"}}}},
     ),
+    # A folder that depends on the host is not known here.
+    ("", 'Location.media(), Location(url="/t/", root=lambda host: None, host=".example")', {}),
 ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.storage import InMemoryStorage
+from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.test import override_settings
 
 from media_asgi import DiskCache, Location, MediaMiddleware
@@ -72,8 +72,23 @@ REFUSED: list[Any] = [
     ({"url": "/"}, ["url", "'/'", "every page", '"/media/"']),
     ({"url": "//"}, ["url", "'//'", '"/media/"']),
     ({"url": "%2F"}, ["url", "'%2F'", '"/media/"']),
-    ({"url": "https://cdn.example"}, ["url", "https://cdn.example", '"/media/"']),
-    ({"url": "https://cdn.example/"}, ["url", "https://cdn.example/", '"/media/"']),
+    ({"host": "*", "url": "/"}, ["every page", "host="]),
+    ({"url": "https://bücher.example/"}, ["every page", "host="]),
+    *(
+        ({"host": host}, ["host", repr(host), "ALLOWED_HOSTS"])
+        for host in (
+            *("", ".", "..", "a..b", "a:80", "http://a", "a/b", "bücher.example", "a b", "*.a"),
+            *("a,b", "a_b", "user@a", "[::1", 1, b"a", ["a"]),
+        )
+    ),
+    (
+        {"host": "a", "url": "/", "fallthrough": True},
+        ["nothing on it reaches the application", "'a'", "fallthrough"],
+    ),
+    (
+        {"host": "a", "url": "/", "access": "internal"},
+        ["nothing on it reaches the application", "access='internal'"],
+    ),
     ({"url": "http://[x/media/"}, ["url", "http://[x/media/", '"/media/"']),
     ({"url": "/a//b/"}, ["url", "/a//b/", "empty", '"/media/"']),
     ({"url": "/a/../b/"}, ["url", "/a/../b/", '".."', '"/media/"']),
@@ -184,11 +199,13 @@ REFUSED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("option", ["cache_control", "headers"])
+@pytest.mark.parametrize("option", ["cache_control", "headers", "root"])
 @pytest.mark.parametrize("kind", ["function", "object", "partial"])
 def test_an_async_callable_is_refused(tmp_path: Path, option: str, kind: str) -> None:
     value = {"function": looks_up, "object": LooksUp(), "partial": functools.partial(looks_up)}
-    message = refusal(Location, url="/m/", root=tmp_path, **{option: value[kind]})
+    options: dict[str, Any] = {"url": "/m/", "root": tmp_path, "host": "a.example"}
+    options[option] = value[kind]
+    message = refusal(Location, **options)
     for word in (option, repr(value[kind]), "async", "view"):
         assert word in message
 
@@ -409,7 +426,7 @@ def test_media_without_a_root(
             assert "not set" in message
 
 
-@pytest.mark.parametrize("url", ["", "/", "https://cdn.example", "https://cdn.example/", None])
+@pytest.mark.parametrize("url", ["", "/", None])
 def test_media_without_a_url(url: str | None, tmp_path: Path) -> None:
     with override_settings(MEDIA_URL=url, MEDIA_ROOT=str(tmp_path)):
         message = refusal(Location.media)
@@ -606,3 +623,74 @@ def test_without_a_django_project(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     subprocess.run([sys.executable, "-c", program, tmp_path], check=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("options", "host", "prefix"),
+    [
+        ({"url": "/m/"}, None, "/m/"),
+        ({"url": "https://cdn.example/m/"}, None, "/m/"),
+        ({"url": "https://cdn.example/"}, "cdn.example", "/"),
+        ({"url": "//user@CDN.example:8000"}, "cdn.example", "/"),
+        ({"url": "https://[::1]:8000/"}, "[::1]", "/"),
+        ({"url": "https://cdn.example/", "host": "b.example"}, "b.example", "/"),
+        ({"url": "/", "host": "A.Example."}, "a.example", "/"),
+        ({"url": "/m/", "host": ".Example.com"}, ".example.com", "/m/"),
+        ({"url": "/m/", "host": "*"}, "*", "/m/"),
+        ({"url": "/m/", "host": "[::1]"}, "[::1]", "/m/"),
+    ],
+)
+def test_the_host_of_a_location(
+    options: dict[str, Any], host: str | None, prefix: str, tmp_path: Path
+) -> None:
+    location = Location(root=tmp_path, **options)
+    assert (location.host, location.prefix) == (host, prefix)
+
+
+def test_a_full_media_url_without_a_path_is_a_host(tmp_path: Path) -> None:
+    with override_settings(MEDIA_URL="https://media.example.com/", MEDIA_ROOT=str(tmp_path)):
+        location = Location.media()
+    assert (location.host, location.prefix) == ("media.example.com", "/")
+
+
+class PerRequest(FileSystemStorage):
+    """As the storage of django-tenants."""
+
+    @property
+    def base_location(self) -> str:
+        return "/srv/tenant"
+
+    @property
+    def location(self) -> str:
+        return self.base_location
+
+
+class PerRequestLocation(FileSystemStorage):
+    @property
+    def location(self) -> str:
+        return "/srv/tenant"
+
+
+class Fixed(FileSystemStorage):
+    base_location = "/srv/fixed"
+    location = "/srv/fixed"
+
+
+@pytest.mark.parametrize("kind", [PerRequest, PerRequestLocation])
+def test_a_storage_of_the_current_tenant_is_refused(kind: type) -> None:
+    backend = {"default": {"BACKEND": f"{__name__}.{kind.__name__}"}}
+    with override_settings(STORAGES=backend, MEDIA_URL="/media/"):
+        with pytest.raises(ImproperlyConfigured, match=r"the current tenant.*root=callable"):
+            Location.storage()
+
+
+def test_a_storage_with_a_fixed_folder_is_taken() -> None:
+    backend = {"default": {"BACKEND": f"{__name__}.Fixed"}}
+    with override_settings(STORAGES=backend, MEDIA_URL="/media/"):
+        assert Location.storage().folders == ["/srv/fixed"]
+
+
+def test_a_callable_root_requires_a_host() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"root of the location.*host="):
+        Location(url="/m/", root=lambda host: None)
+    assert Location(url="/m/", root=lambda host: None, host=".a").roots == []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from media_asgi import Location, MediaMiddleware
@@ -148,8 +149,7 @@ def test_beneath_a_mount_point(
     url: str, script_name: str | None, root_path: str, path: str, ours: bool, serve: Serve
 ) -> None:
     with override_settings(FORCE_SCRIPT_NAME=script_name):
-        application = serve(url=url)
-    answer = ask(application, path, root_path=root_path)
+        answer = ask(serve(url=url), path, root_path=root_path)
     assert answer.status == 200
     assert answer.body == (b"hello" if ours else b"inner")
 
@@ -299,5 +299,45 @@ def test_a_location_serves_beneath_its_url(url: str, path: str, serve: Serve) ->
 def test_the_default_location(media: Path, inner: Inner) -> None:
     with override_settings(MEDIA_URL="files/", MEDIA_ROOT=str(media)):
         application = MediaMiddleware(inner)
-    assert ask(application, "/files/a.txt").body == b"hello"
-    assert ask(application, "/media/a.txt").body == b"inner"
+        assert ask(application, "/files/a.txt").body == b"hello"
+        assert ask(application, "/media/a.txt").body == b"inner"
+
+
+def test_a_setting_that_changes_holds_for_a_middleware_that_is_there(
+    media: Path, inner: Inner, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.txt").write_text("other")
+    with override_settings(MEDIA_URL="/files/", MEDIA_ROOT=str(media)):
+        plain = MediaMiddleware(inner)
+        own = MediaMiddleware(inner, Location.media(sandbox=False), Location.storage(url="/s/"))
+        for application in (plain, own):
+            assert ask(application, "/files/a.txt").body == b"hello"
+            with override_settings(MEDIA_ROOT=str(other)):
+                for _ in range(2):
+                    assert ask(application, "/files/a.txt").body == b"other"
+                assert application.locations[-1].folders == [str(other)]
+                with override_settings(MEDIA_URL="/m/"):
+                    assert ask(application, "/m/a.txt").body == b"other"
+                    assert ask(application, "/files/a.txt").body == b"inner"
+            assert ask(application, "/files/a.txt").body == b"hello"
+            with override_settings(MEDIA_ROOT=""):
+                with pytest.raises(ImproperlyConfigured, match="MEDIA_ROOT"):
+                    ask(application, "/files/a.txt")
+            assert ask(application, "/files/a.txt").body == b"hello"
+        assert ask(own, "/s/a.txt").body == b"hello"
+        with override_settings(MEDIA_ROOT=str(other)):
+            assert ask(own, "/s/a.txt").body == b"other"
+        html = "/files/folder/b.html"
+        assert "content-security-policy" not in ask(own, html).headers
+        assert "content-security-policy" in ask(plain, html).headers
+
+
+def test_a_middleware_that_is_made_in_a_test_outlives_its_settings(
+    media: Path, inner: Inner, tmp_path: Path
+) -> None:
+    with override_settings(MEDIA_URL="/files/", MEDIA_ROOT=str(media)):
+        with override_settings(MEDIA_ROOT=str(tmp_path / "none")):
+            application = MediaMiddleware(inner)
+        assert ask(application, "/files/a.txt").body == b"hello"

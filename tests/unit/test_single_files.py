@@ -80,10 +80,10 @@ def test_only_its_url_is_the_files(robots: MediaMiddleware, path: str) -> None:
 def test_one_file_below_a_mount_point(public: Path) -> None:
     with override_settings(FORCE_SCRIPT_NAME="/app"):
         served = MediaMiddleware(inner, Location(url="/robots.txt", root=public / "robots.txt"))
-    for path in ("/app/robots.txt", "/robots.txt"):
-        assert ask(served, path).status == 200
-    for path in ("/app/robots.txt/", "/app/robots.txt/secret.txt", "/robots.txtx", "/app/x"):
-        assert ask(served, path).status == INNER
+        for path in ("/app/robots.txt", "/robots.txt"):
+            assert ask(served, path).status == 200
+        for path in ("/app/robots.txt/", "/app/robots.txt/secret.txt", "/robots.txtx", "/app/x"):
+            assert ask(served, path).status == INNER
 
 
 def test_one_file_beside_other_locations(public: Path) -> None:

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.core.files.images import ImageFile
 from django.core.files.storage import FileSystemStorage, Storage, StorageHandler, storages
+from django.core.signing import BadSignature
 from django.db import models
 from django.db.migrations.writer import MigrationWriter
 from django.template import Context, Engine
@@ -161,7 +162,11 @@ def test_in_storages(tmp_path: Path) -> None:
 
 def test_settings_that_change(tmp_path: Path) -> None:
     storage = SignedMediaStorage()
-    for folder, url in [("one", "/one/"), ("two", "https://cdn.test/two/"), ("three", "//c.test/")]:
+    for folder, url in [
+        ("one", "/one/"),
+        ("two", "https://cdn.test/two/"),
+        ("three", "//c.test/3/"),
+    ]:
         with override_settings(MEDIA_ROOT=tmp_path / folder, MEDIA_URL=url, SECRET_KEY=folder):
             assert storage.path("a.txt") == str(tmp_path / folder / "a.txt")
             assert storage.url("a.txt").startswith(f"{url}a.txt?media-expires=")
@@ -307,3 +312,23 @@ def test_a_location_of_a_served_storage() -> None:
     with override_settings(STORAGES={"default": {"BACKEND": backend}}, MEDIA_URL="/media/"):
         location = Location.storage()
         assert (location.prefix, location.access) == ("/media/", "public")
+
+
+@pytest.mark.parametrize(
+    ("options", "host"),
+    [
+        ({"base_url": "https://media.example.com/"}, "media.example.com"),
+        ({"base_url": "/m/", "host": "a.example"}, "a.example"),
+        ({"base_url": "/m/", "host": lambda: "b.example"}, "b.example"),
+        ({"base_url": "https://cdn.example/m/"}, None),
+    ],
+)
+def test_links_are_signed_for_the_host_of_the_location(
+    options: dict[str, Any], host: str | None, tmp_path: Path
+) -> None:
+    for storage in (SignedMediaStorage(tmp_path, **options), Served(signed=True, **options)):
+        parts = urlsplit(storage.url("a.txt"))
+        verify(parts.path, parts.query.encode(), host=host, now=1000)
+        for other in {"other.example", "a.example", None} - {host}:
+            with pytest.raises(BadSignature):
+                verify(parts.path, parts.query.encode(), host=other, now=1000)

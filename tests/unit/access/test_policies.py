@@ -25,7 +25,9 @@ class Secret(AccessPolicy):
     value = "access='secret'"
     common_headers = ((b"x-secret", b"yes"),)
 
-    async def authorize(self, scope: Any, path: str, urls: Sequence[str]) -> HeaderOverrides | None:
+    async def authorize(
+        self, scope: Any, path: str, urls: Sequence[str], host: str | None = None
+    ) -> HeaderOverrides | None:
         if scope["query_string"] != b"sesame":
             raise AccessDenied(401, [(b"www-authenticate", b"Secret")])
         return HeaderOverrides(content_type=b"text/x-secret", headers=[(b"x-path", path.encode())])

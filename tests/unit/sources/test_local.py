@@ -602,7 +602,7 @@ async def test_a_root_that_nobody_asks_is_let_go(
     call_later = loop.call_later
 
     def counted(delay: float, call: Any, *args: Any, **kwargs: Any) -> Any:
-        if call == root._let_go:
+        if call is local._let_go:
             timers.append(call)
         return call_later(delay, call, *args, **kwargs)
 
