@@ -166,6 +166,12 @@ CHECKS = {
         "Give it a class of yours as BACKEND: class MediaStorage(ServedStorage, {backend}): pass, "
         "with media_asgi.storage.ServedStorage.",
     ),
+    "W024": Check(
+        "{url} has sandbox=False, so an upload such as HTML or SVG runs as a page of the site, "
+        "with its visitors' cookies.",
+        "Give the location a host of another domain: url='/', host='media.example.net'. Or leave "
+        "sandbox out.",
+    ),
 }
 
 LEVELS = {"E": Error, "W": Warning}

@@ -26,6 +26,7 @@ from django.views.static import serve
 
 from .check_messages import message
 from .conf import decoded_prefix, project_folders, requires_login
+from .http.host import is_host
 from .location import Location
 from .middleware import MediaMiddleware
 from .sources.cache_folder import folder_faults
@@ -92,6 +93,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
     messages += _links(stores)
     messages += _storages(served)
     messages += _patterns(served)
+    messages += [message("W024", url=one.url) for one in served if _runs_uploads(one)]
     return messages
 
 
@@ -359,6 +361,19 @@ def _patterns(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
                 is_guarded = one.is_public and _has_guard(pattern.callback)
                 key = "W022" if is_guarded else "W011"
                 yield message(key, url=one.url, route=repr(route))
+
+
+def _runs_uploads(one: _ServedFolder) -> bool:
+    location = one.location
+    if location is None or location.sandbox or not one.answers_clients or location.file:
+        return False
+    # Nobody uploads static files.
+    if settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT):
+        return False
+    host = location.host
+    return host is None or (
+        not location.owns_host and any(is_host(host, allowed) for allowed in settings.ALLOWED_HOSTS)
+    )
 
 
 def _views(

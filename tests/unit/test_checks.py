@@ -292,6 +292,17 @@ LOCATIONS: list[tuple[str, str, dict[str, Any]]] = [
         'Location.media(), Location(url="/p/", root="{tmp}/media/p", access="signed")',
         {"STORAGES": {"x": {"BACKEND": SIGNED, "OPTIONS": {"location": "{tmp}/media/p"}}}},
     ),
+    # Uploads that run.
+    ("W024", "Location.media(sandbox=False)", {}),
+    ("W024", 'Location.media(sandbox=False, host="m.example")', {"ALLOWED_HOSTS": [".example"]}),
+    ("", 'Location.media(sandbox=False, host="m.example")', {"ALLOWED_HOSTS": ["w.example"]}),
+    (
+        "",
+        'Location.media(sandbox=False, host="m.example", url="/")',
+        {"ALLOWED_HOSTS": ["*"]},
+    ),
+    ("", 'Location.media(sandbox=False, access="internal")', {}),
+    ("", "Location.media(), Location.static()", {}),
     # A folder that depends on the host is not known here.
     ("", 'Location.media(), Location(url="/t/", root=lambda host: None, host=".example")', {}),
 ]
@@ -564,7 +575,7 @@ def test_every_check_has_been_seen() -> None:
 
 
 def test_table() -> None:
-    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 24)]
+    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 25)]
     for check in CHECKS.values():
         names = {name for _, name, *_ in string.Formatter().parse(check.sentence) if name}
         assert re.fullmatch(r".*[.}]", check.sentence)

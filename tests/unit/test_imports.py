@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http", "types"),
     },
     "check_messages": set(),
-    "checks": {"check_messages", "conf", "location", "middleware", "sources", "storage"},
+    "checks": {"check_messages", "conf", "http", "location", "middleware", "sources", "storage"},
     "apps": {"checks"},
     "__init__": {"location", "middleware", "sources"},
 }
