@@ -432,7 +432,7 @@ def test_system_checks() -> None:
 
 
 def test_modules() -> None:
-    table = tables(section("The rooms", MAP))[0]
+    table = tables(section("The modules", MAP))[0]
     named = [name for row in table for name in re.findall(r"`([\w/]+\.py)`", row[0])]
     package = ROOT / "media_asgi"
     assert sorted(named) == sorted(

@@ -64,8 +64,7 @@ async def send_response(
     ``path`` is for the log. Raises ``SourceError`` only while nothing has been sent yet.
     """
     try:
-        if response.length > chunk_size:
-            assert file is not None
+        if file is not None and response.length > chunk_size:
             await _stream(writer, response, file, path, chunk_size)
             return
         if (body := read_body_nowait(response, file)) is None:

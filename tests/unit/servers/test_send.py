@@ -26,6 +26,14 @@ def bodies(answer: Answer) -> list[bytes]:
     return [message["body"] for message in answer.messages[1:]]
 
 
+@pytest.mark.parametrize("chunk_size", [1, 8, 13, 14])
+def test_an_error_is_sent_though_its_text_is_longer_than_a_chunk(
+    chunk_size: int, serve: Serve
+) -> None:
+    answer = ask(serve(chunk_size=chunk_size), "/media/missing.txt")
+    assert (answer.status, answer.body) == (404, b"404 Not Found\n")
+
+
 @pytest.mark.parametrize("chunk_size", [1, 100, 1024, 10_239, 10_240, 10_241, 1_000_000])
 def test_a_file_is_sent_in_chunks(chunk_size: int, serve: Serve, media: Path, cache: str) -> None:
     if chunk_size == 1:
