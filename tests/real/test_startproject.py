@@ -1,15 +1,20 @@
 """A newcomer's first hour: `django-admin startproject`, and the README's own lines."""
 
+import contextlib
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..support.servers import ROOT, Server
+from ..support.servers import ROOT, Server, reserved_port
 from ..support.site import Browser, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("startproject")]
@@ -18,8 +23,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def block(words: str) -> str:
-    """The first Python block of the README that has these words."""
-    for code in re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+    """The first block of the README that has these words."""
+    for code in re.findall(r"^```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
         if words in code:
             return str(code)
     raise AssertionError(f"no block of the README has {words!r}")
@@ -98,6 +103,47 @@ def test_nothing_of_it_is_forgotten(tmp_path: Path) -> None:
     last = project.run("-m", "daphne", "-p", "0", "mysite.asgi:application", status=1)
     assert "ImproperlyConfigured: MEDIA_ROOT is not set" in last.splitlines()[-1]
     assert 'MEDIA_ROOT = BASE_DIR / "media"' in last.splitlines()[-1]
+
+
+# What the README's command lines lack here: a free port, and gunicorn's socket in /root.
+PORT = {
+    "daphne": ["-p", "{port}"],
+    "uvicorn": ["--port", "{port}"],
+    "hypercorn": ["-b", "127.0.0.1:{port}"],
+    "granian": ["--port", "{port}"],
+    "gunicorn": ["-b", "127.0.0.1:{port}", "--no-control-socket"],
+}
+
+
+@pytest.mark.parametrize("command", block("daphne mysite.asgi:application").splitlines())
+def test_each_command_line_serves_an_upload(project: Project, command: str) -> None:
+    (project.folder / "media").mkdir(exist_ok=True)
+    (project.folder / "media" / "line.txt").write_text("served")
+    name, *arguments = command.split()
+    port = reserved_port()
+    options = [option.format(port=port) for option in PORT[name]]
+    program = Path(sys.executable).with_name(name)  # as a reader starts it: not by python -m
+    process = subprocess.Popen(
+        [program, *options, *arguments],
+        cwd=project.folder,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}/media/line.txt"
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.poll() is None
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert answer.read() == b"served"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
