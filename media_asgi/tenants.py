@@ -92,11 +92,13 @@ class Tenants:
     def _ask(
         self, location: Location, siblings: Sequence[Location], host: str, kept: _Kept | None
     ) -> tuple[LocationHandler, Sequence[object]]:
+        # The callables may ask a database. A thread has connections of its own.
+        refresh = close_old_connections if django_setting("DATABASES") else bool
+        refresh()
         try:
             roots = [one.root(host) for one in siblings if callable(one.root)]
         finally:
-            if django_setting("DATABASES"):
-                close_old_connections()
+            refresh()
         at_host = {
             one.key: one.at(root)
             for one, root in zip(siblings, roots, strict=True)
