@@ -247,7 +247,7 @@ def _google(storage: Any, name: str, credentials: Credentials) -> _Read:
 
     if isinstance(given, AnonymousCredentials):
         return {"skip_signature": True}, {}, None
-    scoped: Any = with_scopes_if_required(  # type: ignore[no-untyped-call]
+    scoped: Any = with_scopes_if_required(
         given, ["https://www.googleapis.com/auth/devstorage.read_only"]
     )
 

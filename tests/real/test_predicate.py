@@ -116,7 +116,7 @@ def site(name: str, sites: Callable[[str], Site]) -> Site:
     return sites(name)
 
 
-def logged_in(site: Site, user: str, **query: str) -> Browser:
+def logged_in(site: Site, user: str, **query: Any) -> Browser:
     browser = Browser(site)
     assert browser.get("/en/log-in/", name=user, **query).status == 204
     return browser
@@ -483,16 +483,16 @@ def test_a_new_secret_key_logs_nobody_out(name: str, run: Start) -> None:
 
 
 def test_the_middleware_is_made_once_and_at_the_first_question(name: str, run: Start) -> None:
-    def made() -> int:
+    def made(site: Site) -> int:
         return site.server.log.count("middleware is made")
 
     with run(name) as site:
         assert site.get("/media/a.txt").body == b"public"
-        assert made() == 1  # by Django's own handler
+        assert made(site) == 1  # by Django's own handler
         with ThreadPoolExecutor(20) as pool:
             urls = ["/docs/known.bin", "/docs-later/known.bin"] * 10
             assert all(map(is_file, pool.map(site.get, urls)))
-        assert made() == 2
+        assert made(site) == 2
 
 
 def until(holds: Callable[[], object], wait: float = 60) -> None:

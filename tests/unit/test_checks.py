@@ -544,11 +544,9 @@ def caches(project: Project, *caches: DiskCache) -> list[CheckMessage]:
     """What is said of locations with these caches, whose objects are in stores."""
     with project.settings():
         media = checks._ServedFolder(str(project.media), "/media/", "")
+        locations: list[Any] = [SimpleNamespace(url="/m/", cache=cache) for cache in caches]
         served = [
-            checks._ServedFolder(
-                "/no such folder", "/m/", "", SimpleNamespace(url="/m/", cache=cache)
-            )
-            for cache in caches
+            checks._ServedFolder("/no such folder", "/m/", "", location) for location in locations
         ]
         return list(checks._caches([media, *served]))
 

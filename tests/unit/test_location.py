@@ -219,7 +219,7 @@ def test_a_site_that_requires_a_login_names_the_access_of_each_location(tmp_path
     media = {"MEDIA_ROOT": tmp_path / "media", "MEDIA_URL": "/m/"}
     assert Location(**options).access == "public"
     with override_settings(MIDDLEWARE=[LOGIN_REQUIRED], **media):
-        for make in (lambda: Location(**options), Location.media):
+        for make in (functools.partial(Location, **options), Location.media):
             with pytest.raises(ImproperlyConfigured) as raised:
                 make()
             for word in ("'/m/'", "LoginRequiredMiddleware", "'public'", "access.authenticated"):

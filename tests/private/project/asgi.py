@@ -1,6 +1,7 @@
 """One location of each access, and guarded folders within the public one."""
 
 import os
+from typing import Any
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
@@ -17,7 +18,7 @@ from . import access  # noqa: E402
 if os.environ.get("PRIVATE_RESOLVER") == "portable":  # as where there is no openat2(2)
     KERNEL.openat2 = KERNEL.cached = False
 
-PREDICATES = {
+PREDICATES: dict[str, Any] = {
     "members": access.member,
     "staff": access.staff,
     "object": access.Listed(),

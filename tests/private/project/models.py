@@ -1,8 +1,8 @@
-from django.core.files.storage import storages
+from django.core.files.storage import Storage, storages
 from django.db import models
 
 
-def signed() -> object:
+def signed() -> Storage:
     return storages["signed"]
 
 

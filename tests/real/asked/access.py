@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -43,7 +44,7 @@ async def raising_later(request: Any, path: str) -> bool:
 
 def answering(request: Any, path: str) -> Any:
     """A page that asks for a password, and other answers."""
-    answers = {
+    answers: dict[str, Callable[[], Any]] = {
         "redirect": lambda: HttpResponseRedirect(f"/password/?next={request.path}"),
         "page": lambda: HttpResponse("password?" * 100),
         "template": lambda: TemplateResponse(request, "403.html", status=418),

@@ -113,7 +113,7 @@ def test_a_body_is_left_to_the_server_and_then_to_the_application(tmp_path: Path
     async def main() -> None:
         slow = Slow()
         slow.allowed.set()
-        given = []
+        given: list[bytes] = []
 
         async def receive() -> Any:
             await asyncio.sleep(0)
@@ -144,7 +144,12 @@ def test_a_body_is_left_to_the_server_and_then_to_the_application(tmp_path: Path
 def test_a_predicate_is_not_asked_for_a_name_that_no_file_has(tmp_path: Path) -> None:
     """PostgreSQL raises on NUL."""
     paths: list[str] = []
-    application = middleware(tmp_path, lambda request, path: bool(paths.append(path)))
+
+    def predicate(request: Any, path: str) -> bool:
+        paths.append(path)
+        return True
+
+    application = middleware(tmp_path, predicate)
     assert ask(application, "/p/a\0b", query_string=b"", client=None).status == 404
     assert not paths
 

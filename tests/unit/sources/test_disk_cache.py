@@ -694,7 +694,7 @@ def test_a_full_disk_stops_filling_and_never_serving(
         cache = Cache(folder, fresh=1e6)
         await cache.filled()
         full = Failing(error)
-        monkeypatch.setattr(cache_folder.os, "write", full)
+        monkeypatch.setattr(os, "write", full)
         for number in range(20):
             name = b"%d" % number
             cache.store.put(name, b"new")
@@ -791,7 +791,7 @@ def test_a_lock_that_was_renamed_or_removed_meanwhile_is_no_lock(
         os.rename(folder / f"{object_}.new", folder / object_)
         flock(fd, how)
 
-    monkeypatch.setattr(cache_folder.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(cache_folder.BusyError), files._owned(object_):
         pass
     assert [entry.name for entry in folder.iterdir()] == [object_]
@@ -903,10 +903,10 @@ def test_access_to_a_kept_object_is_decided_each_time(
         cache = Cache(folder, fresh=60)
         monkeypatch.setattr(CachedMedia, "cache", cache, raising=False)
         location = Location(url="/private/", root=folder, access="signed")
-        application = CachedMedia(lambda *_: None, location)  # type: ignore[arg-type, return-value]
+        application = CachedMedia(lambda *_: None, location)  # type: ignore[arg-type]
         await cache.filled(NAME, bytes(size))
         path, _, query = signing.sign_url(f"/private/{NAME.decode()}").partition("?")
-        signed = {"query_string": query.encode()}
+        signed: dict[str, Any] = {"query_string": query.encode()}
         for _ in range(3):
             answer = await asked(application, path, **signed)
             assert (answer.status, answer.body) == (200, bytes(size))

@@ -121,7 +121,7 @@ def test_a_name_that_is_no_text_is_missing() -> None:
         asyncio.run(StorageSource(Simple(Opened(b"", seeks=True))).open(b"\xff", WHOLE))
 
 
-def test_a_file_that_fails_or_ends_early_in_the_middle() -> None:
+def test_a_file_that_fails_or_ends_early_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(opened: Opened) -> None:
         file = await StorageSource(Simple(opened)).open(b"a", WHOLE)
         await read(file, 0, file.info.size)
