@@ -212,6 +212,7 @@ def test_a_multi_range_answer_has_one_duplicate_of_the_socket(tmp_path: Path) ->
     with serve("daphne", tmp_path) as site:
         url = site.put("ranges.bin", pattern(40 * MIB))
         with site.unharmed(), Connection(site.server, rcvbuf=32 * KIB) as client:
+            assert client.get("/inner").status == 200  # now the server has this connection, too
             before = len(site.server.descriptors())
             for _ in range(3):
                 client.request(url, [("Range", f"bytes={ranges}")])
