@@ -13,9 +13,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_site.settings")
 
 django = get_asgi_application()  # first: it loads the apps that consumers import
 
-from gallery.consumers import Live  # noqa: E402
+from gallery.consumers import Live, Memory  # noqa: E402
 
-websocket = AuthMiddlewareStack(URLRouter([path("ws/live/", Live.as_asgi())]))
+websocket = AuthMiddlewareStack(
+    URLRouter([path("ws/live/", Live.as_asgi()), path("ws/memory/", Memory.as_asgi())])
+)
 
 locations = (
     Location.media(),

@@ -100,7 +100,6 @@ LOGGING = {
     "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"daphne": {"level": "INFO"}},
 }
 
 # Off by default, because the demonstration speaks plain HTTP.

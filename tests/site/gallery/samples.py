@@ -4,18 +4,17 @@ import math
 import random
 import shutil
 import zipfile
-from collections.abc import Callable
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.storage import storages
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from .models import Document, Shared, Upload
+from .webm import webm
 
 Size = tuple[int, int]
 
@@ -119,26 +118,48 @@ def make_archive(path: Path) -> None:
 
 
 def make_video(path: Path, seconds: int = 10, fps: int = 25, size: Size = (960, 540)) -> None:
-    """The sun crosses the sky once, with the time on it and a keyframe each half second."""
+    """The sun crosses the sky once, with the time on it."""
     backdrop, light, land = sky(DAWN, size), sun(size[1] // 14), hills(DAWN, size)
     font = ImageFont.load_default(64)
-    with av.open(path, "w") as container:
-        stream = container.add_stream(
-            "libvpx-vp9", rate=fps, options={"deadline": "realtime", "cpu-used": "8", "crf": "32"}
-        )
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.gop_size = fps // 2
+
+    def frames() -> Iterator[Image.Image]:
         for number in range(seconds * fps):
             done = number / (seconds * fps)
             at = done, 0.62 - 0.35 * math.sin(math.pi * done)
             image = compose(DAWN, backdrop, light, land, at)
             text = f"{number / fps:05.2f} s"
             ImageDraw.Draw(image).text((size[0] // 6, 30), text, "white", font)
-            frame = av.VideoFrame.from_image(image)
-            frame.pts, frame.time_base = number, Fraction(1, fps)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            yield image
+
+    path.write_bytes(webm(frames(), size, fps))
+
+
+# What anybody might upload. Where its script runs, it says so.
+TRICK = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>A page that somebody has uploaded</title>
+<style>
+  body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #201d26; background: #fff }
+</style>
+<p>This page was uploaded. Its script would read your cookies, and change this line:</p>
+<p><strong id="told">No script has run here.</strong></p>
+<script>
+  told.textContent = `My script runs on ${origin}, with your cookies: ${document.cookie}`;
+</script>
+</html>
+"""
+
+
+def make_trick(path: Path) -> None:
+    path.write_text(TRICK, encoding="utf-8")
+
+
+def make_void(path: Path) -> None:
+    """A gibibyte that takes no room on the disk."""
+    with open(path, "wb") as file:
+        file.truncate(1 << 30)
 
 
 # In this order they are registered, so that the gallery, newest first, begins with the last.
@@ -150,10 +171,14 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "dawn.jpg": ("Dawn", picture(DAWN)),
     "landscapes.zip": ("All five, zipped", make_archive),
     "Grüße aus Αθήνα.txt": ("A name beyond ASCII", make_text),
+    "trick.html": ("A page whose script can’t run", make_trick),
     "landscapes.pdf": ("Three pages", make_pdf),
     "day.webm": ("A day in ten seconds", make_video),
 }
 
+
+# Not in the gallery: four clients ask for it, and read nothing.
+VOID = "void.bin"
 
 # Whose documents, and copies of what, they are.
 DOCUMENTS = {
@@ -175,32 +200,32 @@ def make_samples(*, video: bool = True) -> None:
     for name, (title, make) in SAMPLES.items():
         if make is make_video and not video:
             continue
-        path = folder / name
-        if not path.exists():
-            # A start that is interrupted must not leave half a file for the next to take.
-            unfinished = folder / f".{name}"
-            make(unfinished)
-            unfinished.replace(path)
+        make_once(folder / name, make)
         Upload.objects.get_or_create(file=f"samples/{name}", defaults={"title": title})
+    make_once(folder / VOID, make_void)
     for username, documents in DOCUMENTS.items():
         owner = User.objects.get(username=username)
         for name, original in documents.items():
-            copy(folder / original, storages["protected"].path(f"samples/{name}"))
+            copy(folder / original, Path(storages["protected"].path(f"samples/{name}")))
             Document.objects.get_or_create(
                 file=f"samples/{name}", defaults={"title": Path(name).stem, "owner": owner}
             )
     for name, original in SHARED.items():
         if (folder / original).exists():
-            copy(folder / original, storages["shared"].path(f"samples/{name}"))
+            copy(folder / original, Path(storages["shared"].path(f"samples/{name}")))
             Shared.objects.get_or_create(
                 file=f"samples/{name}", defaults={"title": Path(name).stem.capitalize()}
             )
 
 
-def copy(original: Path, to: str) -> None:
-    path = Path(to)
+def copy(original: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make_once(path, lambda unfinished: shutil.copyfile(original, unfinished))
+
+
+def make_once(path: Path, make: Callable[[Path], object]) -> None:
+    """A start that is interrupted must not leave half a file for the next to take."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}")
-        shutil.copyfile(original, unfinished)
+        make(unfinished)
         unfinished.replace(path)

@@ -4,12 +4,13 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.core.exceptions import PermissionDenied
+from django.core.files.storage import default_storage
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse_lazy
 from django.utils.http import content_disposition_header
-from django.views.generic import CreateView, ListView
+from django.views.generic import CreateView, ListView, TemplateView
 
 from .models import Document, Shared, Upload
 
@@ -90,3 +91,19 @@ class Links(ListView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(choices=self.choices, seconds=self.seconds, **kwargs)
+
+
+class Proofs(TemplateView):
+    """What the README claims, to be tried."""
+
+    template_name = "gallery/proofs.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        # Without --no-video there is something larger.
+        names = ("day.webm", "landscapes.zip")
+        path = next(path for name in names if default_storage.exists(path := f"samples/{name}"))
+        return super().get_context_data(
+            page=default_storage.url("samples/trick.html"),
+            download=default_storage.url(path),
+            **kwargs,
+        )

@@ -1,15 +1,20 @@
+import contextlib
+import importlib.util
 import os
+import signal
 import socket
+import subprocess
 import sys
+import time
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, call_command
 
 APPLICATION = "demo_site.asgi_channels:application"
 ARGUMENTS = {
-    "daphne": ("-b", "{host}", "-p", "{port}"),
+    "daphne": ("-v", "0", "--access-log", "-", "-b", "{host}", "-p", "{port}"),
     "uvicorn": ("--host", "{host}", "--port", "{port}"),
     "hypercorn": ("--bind", "{netloc}"),
     "granian": ("--interface", "asgi", "--host", "{host}", "--port", "{port}"),
@@ -18,6 +23,9 @@ ARGUMENTS = {
 WELCOME = """
   {site}/
       the gallery: upload a file, open it, seek the video, open the PDF
+  {site}/proofs/
+      an uploaded page that can't run, a download that resumes, and the memory of this server
+      while four clients read nothing
   {site}/documents/
       documents for their owners alone, handed over by a view: ann / ann, ben / ben, admin / admin
   {site}/links/
@@ -45,26 +53,61 @@ class Command(BaseCommand):
         parser.add_argument("--no-video", dest="video", action="store_false", help="save seconds")
 
     def handle(self, *, host: str, port: int, server: str, video: bool, **options: Any) -> None:
+        if importlib.util.find_spec(server) is None:
+            raise CommandError(f"{server} is not installed: add --with {server} after uv run.")
         port = self.free_port(host, port)
-        self.stdout.write("Preparing the database, static files and sample media ...")
         call_command("prepare", video=video)
+        with contextlib.suppress(KeyboardInterrupt):
+            self.serve(server, host, port)
 
+    def serve(self, server: str, host: str, port: int) -> None:
         netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        site = f"http://{netloc}"
-        image = f"{site}{settings.MEDIA_URL}samples/dawn.jpg"
-        self.stdout.write(WELCOME.format(site=site, image=image))
-        self.stdout.flush()
-
         arguments = [part.format(host=host, port=port, netloc=netloc) for part in ARGUMENTS[server]]
-        command = [sys.executable, "-m", server, *arguments, APPLICATION]
-        os.chdir(settings.BASE_DIR)
-        os.execve(command[0], command, os.environ | {"SITE_DATA": str(settings.SITE_DATA)})
+        # The end of the terminal, and of this process, is the server's end too.
+        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            signal.signal(number, stop)
+        process = subprocess.Popen(
+            [sys.executable, "-m", server, *arguments, APPLICATION],
+            cwd=settings.BASE_DIR,
+            env=os.environ | {"SITE_DATA": str(settings.SITE_DATA)},
+            start_new_session=True,  # Ctrl-C is for us alone: the server would print of it
+        )
+        try:
+            while process.poll() is None and not listens(host, port):
+                time.sleep(0.1)
+            if process.poll() is None:
+                site = f"http://{netloc}"
+                image = f"{site}{settings.MEDIA_URL}samples/dawn.jpg"
+                self.stdout.write(WELCOME.format(site=site, image=image))
+                self.stdout.flush()
+                process.wait()
+            raise CommandError(f"{server} has ended with status {process.returncode}.")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def free_port(self, host: str, port: int) -> int:
-        """Fails before the work rather than after it if the address is taken."""
+        """Fails before the work rather than after it if the server could not listen."""
+        if not 0 <= port <= 65535:
+            raise CommandError(f"--port {port}: a port is a number from 0 to 65535.")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             with socket.create_server((host, port), family=family) as listener:
                 return int(listener.getsockname()[1])
         except OSError as error:
-            raise CommandError(f"Can't listen on {host}, port {port}: {error}") from error
+            raise CommandError(
+                f"Can't listen on port {port} of {host}: {os.strerror(error.errno or 0)}. "
+                f"Choose another one, such as --port {port % 65535 + 1}, or --port 0 for any."
+            ) from error
+
+
+def stop(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((host, port), timeout=1).close()
+        return True
+    return False
