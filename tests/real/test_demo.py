@@ -224,4 +224,4 @@ def test_nothing_is_wider_than_the_screen(address: str, page: Page, path: str) -
     page.wait_for_function("live.dataset.state == 'open'")
     assert (LONG in page.content()) == (path == "/")
     assert page.evaluate(WIDER) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")

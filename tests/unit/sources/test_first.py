@@ -49,7 +49,6 @@ def test_the_first_source_that_has_the_file_serves_it(waits: bool) -> None:
         ([FileMissingError(), MISSING, "c"], "c"),
     ):
         source = FirstSource([Answering(answer, waits=waits) for answer in answers])
-        chosen: list[object] = [asyncio.run(source.open(b"x", WHOLE))]
         if not waits:
             found: Any = source.open_nowait(b"x", WHOLE)
             assert found == expected
