@@ -217,7 +217,7 @@ def test_console(code: str) -> None:
         for command in line.split(" && "):
             match command.split():
                 case ["pip", "install", *packages]:
-                    names = {package.split("[")[0] for package in packages}
+                    names = {package.strip('"').split("[")[0] for package in packages}
                     assert names <= {"uv", project["project"]["name"], *available}
                 case ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
                     pass
