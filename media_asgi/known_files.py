@@ -3,6 +3,7 @@ What a location says of its files, and its commonest responses, remembered.
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Hashable
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from .http import response
 from .http.cors import CORS
 from .http.headers import NOSNIFF, override
 from .http.media_types import SANDBOX, content_type, runs_no_script
-from .http.representation import FileInfo, Representation, describe
+from .http.representation import FileInfo, Representation, describe, etag_with
 from .http.response import Response
 from .location import Location
 from .security import SecuritySettings
@@ -64,6 +65,10 @@ class KnownFiles:
             cache_control=location.cache_control_for(path).encode("latin-1"),
             extra=self._extra(info, type_, path, secure=secure),
         )
+        if not location.policy.answers_clients:
+            # The application may hand over several files under one URL.
+            tag = etag_with(current.etag, os.fsencode(location.prefix + path))
+            current = dataclasses.replace(current, etag=tag)
         full, not_modified = response.full_response(current), response.not_modified(current)
         known = KnownFile(name, info.version, current, full, not_modified)
         if not current.lasting or location.varies(path):

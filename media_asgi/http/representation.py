@@ -4,6 +4,7 @@ A file as a representation: its size, its validators, and the headers that descr
 Pure: the file's information and the time are arguments.
 """
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -81,6 +82,11 @@ def etag_of(info: FileInfo) -> bytes:
         return info.etag
     assert info.modified is not None
     return b'"%x-%x"' % (info.modified, info.size)
+
+
+def etag_with(etag: bytes, identity: bytes) -> bytes:
+    """A tag for a URL that may give several files. Hashed, since no client may learn a path."""
+    return b'"%s"' % hashlib.sha256(b"%b %b" % (etag, identity)).hexdigest()[:32].encode("ascii")
 
 
 def describe(
