@@ -185,7 +185,7 @@ class LocationHandler:
                 file = None
             if self.location.index is not None and isinstance(error, FileMissingError):
                 error = await self._redirect(self.location.index, request, scope) or error
-            status, headers = self._status(error, scope)
+            status, headers = status_of(error, scope)
             if status in (404, 405) and self.location.fallthrough:
                 if grant is not None:
                     scope, send = grant.onward(scope)
@@ -231,7 +231,7 @@ class LocationHandler:
             if file is not None:
                 file.close()
                 file = None
-            status, more = self._status(error, scope)
+            status, more = status_of(error, scope)
             if status < 500:
                 logger.warning(
                     "%r: the application hands over %r beneath %s, which can't be served: %r",
@@ -376,26 +376,6 @@ class LocationHandler:
         more = self._cors.headers(request.fields)
         return answer._replace(headers=with_one_vary([*answer.headers, *more]))
 
-    def _status(self, error: Exception, scope: Scope) -> tuple[int, Headers]:
-        """The status and the headers for an error. The log has the rest."""
-        if isinstance(error, HTTPError | AccessDenied):
-            return error.status, error.headers
-        if isinstance(error, SourceError):
-            status = _STATUS.get(type(error), 500)
-            if isinstance(error, FileMissingError):
-                if reason := error.reason or (is_traversal(scope["path"]) and "the path climbs"):
-                    log_refused(scope, reason)
-            elif status >= 500 and error.is_news:
-                logger.error("%r can't be read: %s", scope["path"], error)
-            return status, [(b"retry-after", b"1")] if status == 503 else []
-        if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
-            # asgiref needs a thread to call the predicate.
-            logger.error("%r: access can't be asked: %s", scope["path"], error)
-            return 503, [(b"retry-after", b"1")]
-        # A callable of the location's.
-        logger.error("%r: no answer could be made", scope["path"], exc_info=error)
-        return 500, []
-
     def _error_response(self, request: FileRequest, status: int, headers: Headers) -> Response:
         common = self._known.common_headers(secure=request.secure)
         return response.error_response(status, [*common, *headers], request.method)
@@ -423,8 +403,29 @@ class LocationHandler:
         try:
             await send_response(writer, answer, file, path, chunk_size)
         except SourceError as error:
-            answer = self._error_response(request, *self._status(error, scope))
+            answer = self._error_response(request, *status_of(error, scope))
             await send_response(writer, answer, None, path, chunk_size)
+
+
+def status_of(error: Exception, scope: Scope) -> tuple[int, Headers]:
+    """The status and the headers for an error. The log has the rest."""
+    if isinstance(error, HTTPError | AccessDenied):
+        return error.status, error.headers
+    if isinstance(error, SourceError):
+        status = _STATUS.get(type(error), 500)
+        if isinstance(error, FileMissingError):
+            if reason := error.reason or (is_traversal(scope["path"]) and "the path climbs"):
+                log_refused(scope, reason)
+        elif status >= 500 and error.is_news:
+            logger.error("%r can't be read: %s", scope["path"], error)
+        return status, [(b"retry-after", b"1")] if status == 503 else []
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        # asgiref needs a thread to call the predicate.
+        logger.error("%r: access can't be asked: %s", scope["path"], error)
+        return 503, [(b"retry-after", b"1")]
+    # A callable of the location's.
+    logger.error("%r: no answer could be made", scope["path"], exc_info=error)
+    return 500, []
 
 
 def _wanted(request: FileRequest) -> Wanted:

@@ -13,13 +13,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from .access.x_accel import ResponseInterceptor, Target
-from .conf import check_number, django_setting
+from .conf import check_number, django_setting, middleware_of
 from .handler import HandlerContext, LocationHandler
 from .http import response
 from .http.headers import NOSNIFF
 from .http.host import host_rank, is_host, request_host
 from .http.path import merge_slashes, request_path
 from .location import Location
+from .responses import STREAMED, FileResponseMiddleware, FileSender
 from .security import SecuritySettings
 from .servers.daphne_request import root_path
 from .servers.send import response_writer, send_response
@@ -103,6 +104,10 @@ class MediaMiddleware:
             one.remake() if isinstance(one, Location) and one.remake else one for one in self._given
         ]
         self._handlers = self._arrange(given or [Location.media()])
+        # The threads for the files of the application's own responses.
+        self._file_workers: Workers | None = None
+        if middleware_of(FileResponseMiddleware) is not None:
+            self._file_workers = self._workers(folder="the application")
         self._has_internal = any(handler.is_internal for handler in self._handlers)
         self._prefixes = tuple(handler.prefix for handler in self._handlers)
         self._has_hosts = any(handler.location.host for handler in self._handlers)
@@ -243,7 +248,7 @@ class MediaMiddleware:
                         self._call_app, rest, urls, scope, receive, send, mount, host
                     )
                     return
-            if self._has_internal:
+            if self._has_internal or self._file_workers is not None:
                 await self._call_app(_with_headers(scope), receive, send)
                 return
         await self.app(scope, receive, send)
@@ -301,12 +306,17 @@ class MediaMiddleware:
         return [one for one in spellings if merge_slashes(one) in urls] or ("",)
 
     async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to the application, which may answer with the name of a file to serve."""
+        """Pass a request to the application, which may answer with a file, or with its name."""
+        given, onward, drop_body = scope, send, None
+        if self._file_workers is not None and STREAMED not in scope:
+            sender = FileSender(self._context, self._file_workers, scope, send, onward)
+            given = {**scope, STREAMED: sender.streamed}
+            onward, drop_body = sender.send, sender.streamed.drop_body
         if not self._has_internal:
-            await self.app(scope, receive, send)
+            await self.app(given, receive, onward)
             return
-        interceptor = ResponseInterceptor(send)
-        await self.app(scope, receive, interceptor.send)
+        interceptor = ResponseInterceptor(onward, drop_body)
+        await self.app(given, receive, interceptor.send)
         if interceptor.target is None:
             return
         host, handlers = self._of_host(scope) if self._has_hosts else ("", self._handlers)

@@ -5,7 +5,7 @@ Files that the application hands over: it answers with ``X-Accel-Redirect``, as 
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.errors import HeaderParseError
 from email.header import decode_header
 from typing import NamedTuple
@@ -57,10 +57,12 @@ class Target(NamedTuple):
 class ResponseInterceptor:
     """Stands between the application and ``send``, and withholds a response that names a file."""
 
-    __slots__ = ("_send", "_started", "headers", "target")
+    __slots__ = ("_drop_body", "_send", "_started", "headers", "target")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, drop_body: Callable[[], None] | None = None) -> None:
+        """``drop_body`` tells the application that nobody wants the body."""
         self._send = send
+        self._drop_body = drop_body
         self._started = False
         self.target: Target | None = None
         self.headers: Headers = []
@@ -78,6 +80,8 @@ class ResponseInterceptor:
                 self.target = target(headers)
             if self.target is not None:
                 self.headers = headers
+                if self._drop_body is not None:
+                    self._drop_body()
                 return
             # Other X-Accel headers are for a proxy, such as X-Accel-Buffering of an event stream.
             given = [pair for pair in given if pair[0].lower() not in _NAME_A_FILE]

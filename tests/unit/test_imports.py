@@ -40,9 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "http",
         "types",
     },
+    "responses": {"handler", "servers", "sources", "http", "types"},
     "tenants": {"conf", "handler", "http", "location", "sources"},
     "middleware": {
-        "tenants",
+        *("tenants", "responses"),
         *("handler", "access", "conf", "location", "security", "servers", "sources"),
         *("http", "types"),
     },
