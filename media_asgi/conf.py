@@ -129,6 +129,13 @@ def check_sync(option: str, value: object) -> None:
         )
 
 
+def check_bytes(option: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ImproperlyConfigured(
+            f"{option} is {value!r}. Give a whole number of bytes, such as 500_000."
+        )
+
+
 def check_bool(option: str, value: object) -> None:
     if not isinstance(value, bool):
         raise ImproperlyConfigured(f"{option} is {value!r}. Give True or False.")

@@ -8,8 +8,9 @@ import dataclasses
 import logging
 import os
 import secrets
+import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .access import x_accel
@@ -26,6 +27,8 @@ from .location import Location
 from .refusals import DotfileLog, log_refused
 from .security import SecuritySettings
 from .servers.send import read_body_nowait, response_writer, send_response
+from .servers.tracked import TrackedWriter
+from .signals import file_sent, send_file_sent
 from .sources.base import (
     NOTHING,
     WHOLE,
@@ -117,6 +120,8 @@ class LocationHandler:
         self._has_names = self.is_file or location.index is not None
         self.is_internal = not location.policy.answers_clients
         self._context = context
+        # The longest body that is sent at once.
+        self._at_once = 0 if location.limit_rate else context.chunk_size
         self._source = source
         self._nested = tuple(nested)
         self.places = places or {}
@@ -177,7 +182,7 @@ class LocationHandler:
                     receive = grant.replay
             found = self._respond_nowait(request, changes) or await self._respond(request, changes)
             answer, file = found
-            if answer.length <= self._context.chunk_size:
+            if answer.length <= self._at_once and not file_sent.receivers:
                 body = read_body_nowait(answer, file)
         except Exception as error:
             if file is not None:
@@ -197,7 +202,9 @@ class LocationHandler:
         if grant is not None:
             answer = answer._replace(headers=grant.merged(answer.headers, answer.status))
         if body is None:
-            await self._send(answer, file, request, scope, receive, send)
+            user = None if grant is None else grant.user
+            rate = self.location.limit_rate
+            await self._send(answer, file, request, scope, receive, send, rate, user)
             return
         # The ordinary hit, without a detour.
         if file is not None:
@@ -217,14 +224,18 @@ class LocationHandler:
             # Validators and ranges are for these two. Any other method gets the file.
             method, fields = "GET", {}
         request = FileRequest(method, candidates[0], fields, False, scope["headers"])
+        headers = x_accel.with_expiry(headers, time.time())
         changes = HeaderOverrides(
             x_accel.deliberate_type(headers), x_accel.value(headers, b"cache-control")
         )
+        rate = x_accel.limit_rate(headers)
+        if rate is None:
+            rate = self.location.limit_rate
         file: SourceFile | None = None
         try:
             if fields:
                 self._check_request(request)
-            answer, file = await self._respond_first(request, candidates, changes)
+            request, answer, file = await self._respond_first(request, candidates, changes)
             merged = x_accel.merged(headers, answer.headers, answer.status)
             answer = answer._replace(headers=merged)
         except Exception as error:
@@ -243,7 +254,7 @@ class LocationHandler:
             answer = self._error_response(request, status, more)
         if self._has_origins:
             answer = self._with_cors(answer, request)
-        await self._send(answer, file, request, scope, receive, send)
+        await self._send(answer, file, request, scope, receive, send, rate)
 
     def _check_request(self, request: FileRequest) -> None:
         method, fields = request.method, request.fields
@@ -320,11 +331,12 @@ class LocationHandler:
 
     async def _respond_first(
         self, request: FileRequest, candidates: list[str], changes: HeaderOverrides
-    ) -> tuple[Response, SourceFile | None]:
+    ) -> tuple[FileRequest, Response, SourceFile | None]:
         for number, path in enumerate(candidates, 1):
             one = request._replace(path=path)
             try:
-                return self._respond_nowait(one, changes) or await self._respond(one, changes)
+                found = self._respond_nowait(one, changes) or await self._respond(one, changes)
+                return one, *found
             except FileMissingError:
                 if number == len(candidates):
                     raise
@@ -397,14 +409,36 @@ class LocationHandler:
         scope: Scope,
         receive: Receive,
         send: Send,
+        rate: int | None,
+        user: Any = None,
     ) -> None:
         writer = response_writer(scope, receive, send, self._context.send_timeout)
         path, chunk_size = scope["path"], self._context.chunk_size
+        tracked: TrackedWriter | None = None
+        if (
+            (rate or file_sent.receivers)
+            and (file is not None and answer.status in (200, 206))
+            and request.method == "GET"
+        ):
+            tracked = TrackedWriter(writer, rate or 0, self.location.limit_rate_after)
         try:
-            await send_response(writer, answer, file, path, chunk_size)
+            await send_response(tracked or writer, answer, file, path, chunk_size)
         except SourceError as error:
+            tracked = None
             answer = self._error_response(request, *status_of(error, scope))
             await send_response(writer, answer, None, path, chunk_size)
+        finally:
+            if tracked is not None and file_sent.receivers:
+                await send_file_sent(
+                    type(self.location),
+                    location=self.location,
+                    path=request.path,
+                    status=answer.status,
+                    bytes_sent=tracked.sent,
+                    complete=tracked.is_complete,
+                    seconds=tracked.seconds,
+                    user=user,
+                )
 
 
 def status_of(error: Exception, scope: Scope) -> tuple[int, Headers]:

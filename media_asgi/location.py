@@ -114,6 +114,12 @@ class Location:
     ``leeway``: with ``access="signed"``, seconds or a ``timedelta`` for which a link is valid after
     its end, for machines whose clocks differ. By default 0.
 
+    ``limit_rate``: bytes a second that each response is sent at, at most. By default ``None``:
+    there is not a limit. ``X-Accel-Limit-Rate`` of a response that hands a file over comes first.
+
+    ``limit_rate_after``: how many bytes of each response are sent before the limit counts. By
+    default 0.
+
     ``cache``: a ``DiskCache``, a folder of this machine that keeps objects of a store. By default
     ``None``: each answer comes from the store.
 
@@ -139,6 +145,8 @@ class Location:
     index: str | None = None
     precompressed: bool = False
     leeway: float | timedelta = 0
+    limit_rate: int | None = None
+    limit_rate_after: int = 0
     cache: DiskCache | None = None
 
     roots: Sequence[str | Source] = field(init=False, repr=False)
@@ -231,6 +239,14 @@ class Location:
         if not isinstance(self.follow_symlinks, bool):
             folders = conf.absolute_folders(self._option("follow_symlinks"), self.follow_symlinks)
             set_(self, "follow_symlinks", folders)
+        if self.limit_rate is not None:
+            conf.check_bytes(self._option("limit_rate"), self.limit_rate, least=1)
+        conf.check_bytes(self._option("limit_rate_after"), self.limit_rate_after, least=0)
+        if self.limit_rate_after and self.limit_rate is None and self.policy.answers_clients:
+            raise ImproperlyConfigured(
+                f"{self._option('limit_rate_after')} is {self.limit_rate_after!r}, but limit_rate "
+                "is not set. Set it, or leave limit_rate_after out."
+            )
         if self.cache is not None:
             if not isinstance(self.cache, DiskCache):
                 raise ImproperlyConfigured(

@@ -21,6 +21,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, re_path, set_urlconf
+from django.utils.functional import SimpleLazyObject
 
 from ..http.headers import override
 from ..types import Headers, Message, Receive, Scope, Send
@@ -70,8 +71,18 @@ class PredicateHandler(ASGIHandler):
 
     async def get_response_async(self, request: Any) -> HttpResponseBase:
         response: HttpResponseBase = await super().get_response_async(request)
-        request.scope[GRANT].settle(response)
+        request.scope[GRANT].settle(response, request)
         return response
+
+
+def _known_user(request: Any) -> Any:
+    """The user that the predicate asked for; ``None`` if it did not: to ask takes the database."""
+    given = vars(request)
+    user = given.get("user")
+    if user is None or isinstance(user, SimpleLazyObject):
+        # Where AuthenticationMiddleware keeps what `request.auser()` and `request.user` found.
+        user = given.get("_acached_user") or given.get("_cached_user")
+    return user
 
 
 def _nothing(request: HttpRequest) -> HttpResponse:
@@ -95,6 +106,7 @@ class Grant:
         self.is_gone = asyncio.Event()
         self.has_started = False
         self.headers: Headers = []
+        self.user: Any = None
         self._stand_in: HttpResponse | None = None
         self._receive = receive
         self._send = send
@@ -107,8 +119,9 @@ class Grant:
         )
         return self._stand_in
 
-    def settle(self, response: HttpResponseBase) -> None:
+    def settle(self, response: HttpResponseBase, request: Any) -> None:
         self.is_given = response is self._stand_in and response.status_code == 200
+        self.user = _known_user(request)
 
     async def send(self, message: Message) -> None:
         """Keep the stand-in's headers, and pass any other response on."""

@@ -21,6 +21,10 @@ _ENCODED_WORDS = re.compile(
     r"=\?[A-Za-z0-9-]+\?[BbQq]\?[^? \t]*\?=(?:[ \t]+=\?[A-Za-z0-9-]+\?[BbQq]\?[^? \t]*\?=)*"
 )
 
+# int() raises ValueError for thousands of digits.
+_NUMBER = re.compile(rb"[0-9]{1,15}")
+_EXPIRES = re.compile(rb"[ \t]*(@)?([0-9]{1,15})[ \t]*")
+
 # The file's own values count. Those of the application are about the body that is dropped.
 _OF_THE_FILE = frozenset(
     {
@@ -154,6 +158,25 @@ def deliberate_type(application: Headers) -> bytes | None:
     if all(not value or _DJANGO_DEFAULT_TYPE.match(value) for value in values):
         return None
     return b", ".join(values)
+
+
+def with_expiry(application: Headers, now: float) -> Headers:
+    """The headers with ``X-Accel-Expires`` in place of ``Cache-Control``, as it counts in nginx.
+
+    It is a number of seconds, or ``@`` and a time since the epoch. 0 is "not at all".
+    """
+    match = _EXPIRES.fullmatch(value(application, b"x-accel-expires") or b"")
+    if match is None:
+        return application
+    seconds = int(match[2]) - (int(now) if match[1] else 0)
+    cache_control = b"private, max-age=%d" % seconds if seconds > 0 else b"no-store"
+    return override(application, [(b"cache-control", cache_control)])
+
+
+def limit_rate(application: Headers) -> int | None:
+    """Bytes a second, 0 for "no limit"; ``None`` if the application didn't say."""
+    raw = (value(application, b"x-accel-limit-rate") or b"").strip(b" \t")
+    return int(raw) if _NUMBER.fullmatch(raw) else None
 
 
 def value(application: Headers, wanted: bytes) -> bytes | None:

@@ -46,6 +46,7 @@ from django_downloadview import PathDownloadView  # type: ignore[import-untyped]
 from wagtail.utils.sendfile_streaming_backend import sendfile  # type: ignore[import-untyped]  # noqa: E402
 
 from media_asgi import Location, MediaMiddleware  # noqa: E402
+from media_asgi.signals import file_sent  # noqa: E402
 
 counted: Counter[str] = Counter()
 """What has happened since the last question."""
@@ -204,6 +205,39 @@ def closed_before(request: Any) -> Any:
     return closed(ROOT / "letters.bin")
 
 
+heard: list[dict[str, Any]] = []
+"""What the receivers of ``file_sent`` were told since the last question."""
+
+
+def hear(location: Any, **told: Any) -> None:
+    heard.append({"by": "sync", "location": location.url} | without_objects(told))
+
+
+async def hear_later(location: Any, **told: Any) -> None:
+    heard.append({"by": "async", "location": location.url} | without_objects(told))
+
+
+def fail(**_: Any) -> None:
+    raise RuntimeError("a sync receiver fails")
+
+
+async def fail_later(**_: Any) -> None:
+    raise RuntimeError("an async receiver fails")
+
+
+def without_objects(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in ("signal", "sender")}
+
+
+RECEIVERS = {"sync": hear, "async": hear_later, "fail": fail, "fail-later": fail_later}
+
+
+def signals(request: Any) -> Any:
+    before = heard[:]
+    heard.clear()
+    return JsonResponse(before, safe=False)
+
+
 def told(request: Any) -> Any:
     """What happened since the last question."""
     before = dict(counted)
@@ -252,6 +286,7 @@ urlpatterns = [
     path("wagtail/<name>", sent_by_wagtail),
     path("closed", closed_before),
     path("told", told),
+    path("signals", signals),
     path("stream", stream),
     path("page", page),
 ]
@@ -262,6 +297,9 @@ def finished(**_: object) -> None:
 
 
 request_finished.connect(finished, weak=False)
+
+for name in os.environ.get("FILES_RECEIVERS", "").split():
+    file_sent.connect(RECEIVERS[name])
 
 OPTIONS = json.loads(os.environ.get("FILES_OPTIONS", "{}"))
 LOCATION = json.loads(os.environ.get("FILES_LOCATION", "{}"))

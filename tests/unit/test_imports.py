@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "security": {"conf", "types"},
     "known_files": {"access", "location", "security", "http", "types"},
     "refusals": {"location", "http", "types"},
+    "signals": set(),
     "handler": {
+        "signals",
         "known_files",
         "refusals",
         "access",

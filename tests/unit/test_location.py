@@ -191,6 +191,15 @@ REFUSED: list[Any] = [
         for value in ("", 5, True, b"index.html", "a/b", "/", ".", "..", ".htaccess", "a\0")
     ],
     *[
+        ({"limit_rate": value}, ["limit_rate", repr(value), "500_000"])
+        for value in (0, -1, 1.5, True, "1m")
+    ],
+    *[
+        ({"limit_rate": 1, "limit_rate_after": value}, ["limit_rate_after", repr(value), "500_000"])
+        for value in (-1, 1.5, False, "1m", None)
+    ],
+    ({"limit_rate_after": 5}, ["limit_rate_after", "5", "limit_rate is not set"]),
+    *[
         ({name: value}, [name, repr(value), "True or False"])
         for name in ("sandbox", "fallthrough", "login_redirect", "precompressed")
         for value in (1, "yes", None)

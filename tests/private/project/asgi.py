@@ -1,5 +1,6 @@
 """One location of each access, and guarded folders within the public one."""
 
+import logging
 import os
 from typing import Any
 
@@ -11,12 +12,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.private.project.settings"
 bare = get_asgi_application()  # what nginx has behind it
 
 from media_asgi import Location, MediaMiddleware  # noqa: E402
+from media_asgi.signals import file_sent  # noqa: E402
 from media_asgi.sources.openat2 import KERNEL  # noqa: E402
 
 from . import access  # noqa: E402
 
 if os.environ.get("PRIVATE_RESOLVER") == "portable":  # as where there is no openat2(2)
     KERNEL.openat2 = KERNEL.cached = False
+
+
+def tell(path: str, user: object, **_: object) -> None:
+    logging.getLogger(__name__).warning("sent %s to %s", path, user)
+
+
+if os.environ.get("PRIVATE_LISTEN"):
+    file_sent.connect(tell)
 
 PREDICATES: dict[str, Any] = {
     "members": access.member,

@@ -1,0 +1,98 @@
+"""``file_sent`` on real servers: what receivers are told after a download."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..support.client import Connection
+from .test_file_responses import FILES, GIB, Site, start
+
+__all__ = ["start"]
+
+ALL = "fail fail-later sync async"
+
+
+@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)])
+def site(request: pytest.FixtureRequest, start: Callable[..., Site]) -> Site:
+    return start(request.param, FILES_RECEIVERS=ALL)
+
+
+def heard(site: Site) -> dict[str, Any]:
+    """What both receivers were told of one download."""
+    told: list[dict[str, Any]] = []
+
+    def has_come() -> bool:
+        told.extend(json.loads(site.get("/signals").body))
+        return len(told) >= 2
+
+    site.wait(has_come)
+    assert {one.pop("by") for one in told} == {"sync", "async"}
+    first, second = told
+    assert first == second
+    assert 0 <= first.pop("seconds") < 60
+    return first
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("by", ["url", "hand-over"])
+def test_a_whole_file_is_told(site: Site, name: str, by: str) -> None:
+    url = f"/media/{name}"
+    if by == "hand-over":
+        url = f"/page?header=X-Accel-Redirect:%20/internal/{name}"
+    assert site.get(url).body == FILES[name]
+    assert heard(site) == {
+        "location": "/media/" if by == "url" else "/internal/",
+        "path": name,
+        "status": 200,
+        "bytes_sent": len(FILES[name]),
+        "complete": True,
+        "user": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["letters.bin", "large.bin"])
+@pytest.mark.parametrize("ranges", ["0-9", "0-9,20000-29999", "5-2999998"])
+def test_ranges_are_told(site: Site, name: str, ranges: str) -> None:
+    response = site.get(f"/media/{name}", ("Range", f"bytes={ranges}"))
+    assert response.status == 206
+    told = heard(site)
+    assert (told["status"], told["bytes_sent"]) == (206, len(response.body))
+    assert told["complete"]
+
+
+def test_only_downloads_are_told(site: Site) -> None:
+    response = site.get("/media/letters.bin")
+    heard(site)
+    assert site.get("/media/letters.bin", ("If-None-Match", response["etag"])).status == 304
+    assert site.get("/media/letters.bin", method="HEAD").status == 200
+    assert site.get("/media/letters.bin", ("Range", "bytes=9999999-")).status == 416
+    assert site.get("/media/missing.bin").status == 404
+    assert site.get("/media/letters.bin", method="POST").status == 405
+    assert site.get("/page").status == 200
+    assert json.loads(site.get("/signals").body) == []
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_download_that_the_client_ends_is_told_with_what_was_sent(site: Site, end: str) -> None:
+    with open(site.root / "huge.bin", "wb") as file:
+        file.truncate(2 * GIB)
+    read = 20_000_000
+    with Connection(site.server) as client:
+        client.request("/media/huge.bin")
+        response = client.head()
+        body, got = client.body(response), 0
+        while got < read:
+            got += len(next(body))
+        getattr(client, end)()
+    told = heard(site)
+    assert told["complete"] is False
+    assert read < told["bytes_sent"] < GIB
+
+
+def test_an_exception_in_a_receiver_is_logged(site: Site) -> None:
+    assert site.get("/media/letters.bin").status == 200
+    heard(site)
+    site.wait(lambda: "a sync receiver fails" in site.server.log)
+    site.wait(lambda: "an async receiver fails" in site.server.log)

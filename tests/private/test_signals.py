@@ -1,0 +1,31 @@
+"""Whom ``file_sent`` names."""
+
+import pytest
+
+from .support import Site, on
+
+
+@on("daphne-listening")
+@pytest.mark.parametrize(
+    ("name", "url", "path", "user"),
+    [
+        ("alice", "/members/alice/signal-sync.txt", "alice/signal-sync.txt", "alice"),
+        ("rita", "/staff/signal-async.txt", "signal-async.txt", "rita"),
+        ("alice", "/object/signal-none.txt?word=open", "signal-none.txt", "None"),
+    ],
+    ids=["a sync predicate", "an async predicate", "a predicate that asks for none"],
+)
+def test_file_sent_names_the_user_that_a_predicate_asked_for(
+    site: Site, name: str, url: str, path: str, user: str
+) -> None:
+    site.put(f"asked/{path}", b"data")
+    assert site.browser(name).get(url).status == 200
+    site.logged(f"sent {path} to {user}")
+
+
+@on("daphne-listening")
+def test_file_sent_knows_no_user_of_a_file_that_a_view_hands_over(site: Site) -> None:
+    site.put("protected/signal-view.txt", b"data")
+    header = "X-Accel-Redirect: /protected/signal-view.txt"
+    assert site.browser("alice").get("/sync/answer/", header=header).status == 200
+    site.logged("sent signal-view.txt to None")
