@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from .access.x_accel import ResponseInterceptor, Target
-from .conf import check_number, django_setting, middleware_of
+from .conf import check_bool, check_number, django_setting, middleware_of
 from .handler import HandlerContext, LocationHandler
 from .http import response
 from .http.headers import NOSNIFF
@@ -22,7 +22,8 @@ from .http.path import merge_slashes, request_path
 from .location import Location
 from .responses import STREAMED, FileResponseMiddleware, FileSender
 from .security import SecuritySettings
-from .servers.daphne_request import root_path
+from .servers.backpressure import BackpressureSend
+from .servers.daphne_request import request_of, root_path
 from .servers.send import response_writer, send_response
 from .sources.base import Source
 from .sources.disk_cache import DiskCacheSource
@@ -63,6 +64,10 @@ class MediaMiddleware:
     ``send_timeout``: seconds above 0. A client that doesn't take a byte for so long is
     disconnected. By default 60.
 
+    ``backpressure``: under Daphne, let every response of ``app`` wait for its client, so that a
+    large export to a slow client doesn't pile up in memory. ``send_timeout`` counts for it. Other
+    servers do so by themselves. By default ``False``.
+
     Raises ``ImproperlyConfigured`` if an argument is invalid.
     """
 
@@ -77,6 +82,7 @@ class MediaMiddleware:
         threads: int = 8,
         disk_timeout: float = 30.0,
         send_timeout: float = 60.0,
+        backpressure: bool = False,
     ) -> None:
         if not callable(app):
             raise ImproperlyConfigured(
@@ -87,10 +93,12 @@ class MediaMiddleware:
         check_number("threads", threads, int)
         check_number("disk_timeout", disk_timeout, int, float)
         check_number("send_timeout", send_timeout, int, float)
+        check_bool("backpressure of MediaMiddleware", backpressure)
         self.app = app
         self._given = locations
         self._limits = (chunk_size, float(send_timeout))
         self._workers = partial(Workers, threads, timeout=float(disk_timeout))
+        self._backpressure = backpressure
         self._set_up()
         self.instances.add(self)
 
@@ -109,6 +117,9 @@ class MediaMiddleware:
         if middleware_of(FileResponseMiddleware) is not None:
             self._file_workers = self._workers(folder="the application")
         self._has_internal = any(handler.is_internal for handler in self._handlers)
+        self._watches_app = (
+            self._has_internal or self._file_workers is not None or self._backpressure
+        )
         self._prefixes = tuple(handler.prefix for handler in self._handlers)
         self._has_hosts = any(handler.location.host for handler in self._handlers)
         self._forwarded = bool(django_setting("USE_X_FORWARDED_HOST"))
@@ -248,7 +259,7 @@ class MediaMiddleware:
                         self._call_app, rest, urls, scope, receive, send, mount, host
                     )
                     return
-            if self._has_internal or self._file_workers is not None:
+            if self._watches_app:
                 await self._call_app(_with_headers(scope), receive, send)
                 return
         await self.app(scope, receive, send)
@@ -306,8 +317,21 @@ class MediaMiddleware:
         return [one for one in spellings if merge_slashes(one) in urls] or ("",)
 
     async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to the application, which may answer with a file, or with its name."""
-        given, onward, drop_body = scope, send, None
+        if not self._backpressure or request_of(send) is None:
+            await self._watch_app(scope, receive, send, send)
+            return
+        waiting = BackpressureSend(scope, receive, send, self._context.send_timeout)
+        try:
+            await self._watch_app(scope, receive, send, waiting.send)
+        finally:
+            await waiting.end()
+
+    async def _watch_app(self, scope: Scope, receive: Receive, send: Send, onward: Send) -> None:
+        """Pass a request to the application, which may answer with a file, or with its name.
+
+        ``onward`` gets every other answer.
+        """
+        given, drop_body = scope, None
         if self._file_workers is not None and STREAMED not in scope:
             sender = FileSender(self._context, self._file_workers, scope, send, onward)
             given = {**scope, STREAMED: sender.streamed}

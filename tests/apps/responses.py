@@ -6,6 +6,7 @@ the options of `MediaMiddleware` (`FILES_OPTIONS`), both as JSON.
 
 # ruff: noqa: SIM115, responses close the files
 
+import asyncio
 import gzip
 import io
 import json
@@ -254,6 +255,10 @@ def stream(request: Any) -> StreamingHttpResponse:
             for _ in range(count):
                 counted["chunks"] += 1
                 yield bytes(1 << 16)
+            if "fail" in request.GET:
+                raise RuntimeError("the stream fails")
+            if "wait" in request.GET:
+                await asyncio.Event().wait()
         finally:
             counted["stream ended"] += 1
 
