@@ -34,13 +34,16 @@ from .base import (
     abort_on,
     log_cut,
 )
-from .peers import is_full, reset, unsent
+from .peers import is_full, reset, unsent, window
 from .push_producer import LONGEST_PAUSE, PushProducer
 from .twisted_transports import (
+    below_tls,
     buffered,
     buffered_above,
+    encrypt,
     flush,
     innermost,
+    is_encrypted,
     is_plain,
     progress_of,
     room,
@@ -49,11 +52,8 @@ from .twisted_transports import (
 # sendfile(2) costs a duplicate of the socket and one more message. From this size on it pays.
 SENDFILE_FROM = 128 * 1024
 
-# The client's kernel takes this much before the client reads.
-_MIN_CLIENT_BUFFER = 32 * 1024
-
-# About the length of a response's head.
-_HEAD_SIZE = 512
+# About the length of a response's head, and what TLS adds to it and to a body of a few records.
+_HEAD_SIZE, _TLS_HEAD_SIZE = 512, 2048
 
 # One call without a bound moved 586 MB and held the loop for 186 ms. 1 MiB holds it for about 1 ms
 # and is as fast.
@@ -87,11 +87,13 @@ class DaphneResponseWriter(PushProducer):
         self._send = send
         self._transport: Any = getattr(self._channel, "transport", None)
         self._is_plain = is_plain(self._transport)
+        # The plain socket that everything goes out by, if it is certain which one that is.
+        self._plain: Any = self._transport if self._is_plain else below_tls(self._transport)
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         if self._is_lost:
             return
-        fits = self._is_plain and self._fits_in_socket(len(body))
+        fits = self._fits_in_socket(len(body))
         await self._send_head(status, headers)
         if fits:
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
@@ -204,17 +206,14 @@ class DaphneResponseWriter(PushProducer):
     def _would_lose_data(self) -> bool:
         """Would the client lose data if the connection were idle from now on?
 
-        Yes if the kernel's buffer is full. Over TLS also if that is not empty, because Twisted
-        first waits for the client to close its side; unless the whole response is smaller than what
-        any client's kernel takes.
+        Yes if the kernel's buffer is full. Over TLS also if that holds more than the client's
+        kernel takes, because Twisted first waits for the client to close its side.
         """
         if self._is_lost:
             return False
         try:
             peer = innermost(self._transport).getHandle()
-            if self._is_plain:
-                return is_full(peer)
-            return self._sent > _MIN_CLIENT_BUFFER and unsent(peer) > 0
+            return is_full(peer) if self._is_plain else unsent(peer) > (window(peer) or 0)
         except (AttributeError, OSError, ValueError):  # lost meanwhile
             return False
 
@@ -245,19 +244,28 @@ class DaphneResponseWriter(PushProducer):
 
         Raises ``ClientDisconnectedError``.
         """
-        if not (self._is_plain and flush(self._transport)):
+        if not self._flush():
             await self._wait_until(self._is_drained, None if self._is_plain else LONGEST_PAUSE)
 
-    def _fits_in_socket(self, count: int) -> bool:
-        """Will a plain socket certainly take this many bytes at once?"""
-        if buffered(self._transport):
+    def _flush(self) -> bool:
+        """Send at once as much as the socket takes. Was that everything?"""
+        if self._plain is None:
             return False
-        count += _HEAD_SIZE
+        if not self._is_plain:
+            encrypt(self._transport)
+        return flush(self._plain) and (self._is_plain or is_encrypted(self._transport))
+
+    def _fits_in_socket(self, count: int) -> bool:
+        """Will the socket certainly take this many bytes at once, and over TLS also the client?"""
+        plain, is_tls = self._plain, not self._is_plain
+        if plain is None or buffered(plain) or (is_tls and not is_encrypted(self._transport)):
+            return False
+        count += _TLS_HEAD_SIZE if is_tls else _HEAD_SIZE
         channel = self._channel
         # What is left of the room at the last look, since most clients send several requests on a
         # connection.
         left: int = getattr(channel, "_media_asgi_room", 0)
-        if count > left and count > (left := room(self._transport)):
+        if count > left and count > (left := room(plain, for_client=is_tls)):
             return False
         channel._media_asgi_room = left - count
         return True

@@ -26,6 +26,9 @@ _NO_INT = bytes(_INT.size)
 # linux/tcp.h: struct tcp_info has tcpi_bytes_acked, a u64, at this offset (since Linux 4.1).
 _BYTES_ACKED = 120
 
+# And tcpi_snd_wnd, a u32, at this one (since Linux 5.4).
+_WINDOW = 228
+
 
 class Peer(Protocol):
     """A socket, or the object that asyncio, uvloop or Twisted lend in its place."""
@@ -61,6 +64,17 @@ def progress(peer: Peer) -> int:
         if len(info) == _BYTES_ACKED + 8:
             return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
     return unsent(peer)
+
+
+def window(peer: Peer) -> int | None:
+    """Bytes that the peer's kernel will take though the peer reads none of them.
+
+    Those that it has not acknowledged yet are among them. ``None`` if nothing tells.
+    """
+    if not sys.platform.startswith("linux") or peer.family == socket.AF_UNIX:
+        return None
+    info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WINDOW + 4)
+    return int(struct.unpack_from("=I", info, _WINDOW)[0]) if len(info) == _WINDOW + 4 else None
 
 
 def unsent(peer: Peer) -> int:

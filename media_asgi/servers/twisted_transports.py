@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
-from .peers import progress, unsent
+from .peers import progress, unsent, window
 
 logger = logging.getLogger("media_asgi")
 
@@ -27,7 +27,7 @@ PLAIN_NAMES = (*WRAPPED_NAMES, "producerPaused", "doWrite", "connected", "discon
 
 # A TLS transport keeps what is written in one turn of the loop, to encrypt it at once, and more
 # while it shakes hands.
-TLS_NAMES = (*WRAPPED_NAMES, "_aggregator._buffer", "_appSendBuffer")
+TLS_NAMES = (*WRAPPED_NAMES, "_aggregator._buffer", "_aggregator.flush", "_appSendBuffer")
 
 HTTP2_NAMES = (
     *("streamID", "_conn.conn", "_conn.transport"),
@@ -36,6 +36,7 @@ HTTP2_NAMES = (
 
 _have_names: dict[type, bool] = {}
 _plain: dict[type, bool] = {}
+_tls: dict[type, bool] = {}
 
 
 def has_names(owner: Any, kind: str, names: Sequence[str]) -> bool:
@@ -98,6 +99,37 @@ def innermost(transport: Any) -> Any:
     return transport
 
 
+def below_tls(transport: Any) -> Any:
+    """The plain socket directly below Twisted's own TLS, or ``None`` if this is not certain.
+
+    It is there to be looked at, and to send what TLS has written to it. To write to it would send
+    plain text inside TLS.
+    """
+    kind = type(transport)
+    known = _tls.get(kind)
+    if known is None:
+        from twisted.protocols import tls
+
+        # Twisted before 23.10 has no buffering above TLS.
+        is_tls = kind is getattr(tls, "BufferingTLSTransport", None)
+        known = _tls[kind] = is_tls and has_names(transport, "TLS", TLS_NAMES)
+    if not known:
+        return None
+    below = transport.transport
+    return below if is_plain(below) else None
+
+
+def encrypt(transport: Any) -> None:
+    """Hand what the TLS transport has gathered to the socket below it."""
+    transport._aggregator.flush()
+
+
+def is_encrypted(transport: Any) -> bool:
+    """Has the TLS transport handed everything to the socket below it?"""
+    # After the close there is another aggregator, without a buffer.
+    return not (getattr(transport._aggregator, "_buffer", ()) or transport._appSendBuffer)
+
+
 def buffered(transport: Any) -> int:
     """Bytes in the buffer of a plain transport."""
     left: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
@@ -137,8 +169,10 @@ def flush(transport: Any) -> bool:
     return not left
 
 
-def room(transport: Any) -> int:
+def room(transport: Any, *, for_client: bool = False) -> int:
     """Bytes that a plain socket certainly takes at once; 0 if nothing tells.
+
+    ``for_client``: bytes that the client's kernel takes too, though the client doesn't read.
 
     The kernel is asked, which costs more than any other step of a small response.
     """
@@ -146,7 +180,8 @@ def room(transport: Any) -> int:
         peer = transport.getHandle()
         if unsent(peer):
             return 0
-        return max(_MIN_KERNEL_BUFFER, int(peer.getsockopt(SOL_SOCKET, SO_SNDBUF)) // 2)
+        size = max(_MIN_KERNEL_BUFFER, int(peer.getsockopt(SOL_SOCKET, SO_SNDBUF)) // 2)
+        return min(size, window(peer) or 0) if for_client else size
     except (AttributeError, OSError):  # lost meanwhile, or this system doesn't tell
         return 0
 

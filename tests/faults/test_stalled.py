@@ -1,5 +1,6 @@
 """Clients that ask for much and read nothing cost the server next to nothing."""
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from .support import (
     KIB,
     MIB,
     Growth,
+    Remote,
     WatchedSite,
     latencies,
     on,
@@ -148,6 +150,26 @@ def pause(site: WatchedSite, url: str, data: bytes, seconds: float) -> tuple[byt
         response.headers = [("content-length", str(len(data) - len(first)))]
         rest, is_whole = read(client, response)
         return first + rest, is_whole
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("others")
+@pytest.mark.parametrize("kind", ["daphne", "daphne-tls"])
+def test_small_files_are_whole_after_a_pause_of_85_seconds(kind: str, tmp_path: Path) -> None:
+    """Whether the client's kernel holds them, the server's or the server."""
+    with serve(kind, tmp_path, middleware={"send_timeout": 300}) as site:
+        data = pattern(100 * KIB)
+        urls = {size: site.put(f"small-{size}.bin", data[:size]) for size in (KIB, len(data))}
+        with contextlib.ExitStack() as stack:
+            clients = []
+            for size, count in ((KIB, 40), (KIB, 1000), (len(data), 1), (len(data), 8)):
+                client = stack.enter_context(Remote(site.server, 16 * KIB))
+                send_all(client, pipelined([urls[size]] * count))
+                clients.append((client, size, count))
+            time.sleep(85)
+            for client, size, count in clients:
+                for _ in range(count):
+                    assert client.response().body == data[:size]
 
 
 @pytest.mark.slow

@@ -53,6 +53,18 @@ def test_what_a_client_takes_is_seen(pair: Pair) -> None:
     assert not peers.is_full(server)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux tells it")
+def test_the_window_is_what_the_clients_kernel_takes_unread(pair: Pair) -> None:
+    _, server = pair
+    if server.family == socket.AF_UNIX:
+        assert peers.window(server) is None
+        return
+    room = peers.window(server)
+    assert room
+    fill(server)
+    assert peers.unsent(server) > (peers.window(server) or 0)
+
+
 def test_a_connection_is_reset(pair: Pair) -> None:
     client, server = pair
     server.send(b"x" * 100)

@@ -6,17 +6,24 @@ from typing import Any
 import pytest
 from twisted import __version__
 from twisted.internet import tcp
+from twisted.protocols.tls import BufferingTLSTransport
 from twisted.web._http2 import H2Stream
 
 from media_asgi.servers import twisted_transports
 from media_asgi.servers.daphne_http2 import DaphneHTTP2ResponseWriter
-from media_asgi.servers.twisted_transports import buffered, buffered_above, is_plain
+from media_asgi.servers.twisted_transports import (
+    below_tls,
+    buffered,
+    buffered_above,
+    is_plain,
+)
 
 
 @pytest.fixture(autouse=True)
 def _first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twisted_transports, "_have_names", {})
     monkeypatch.setattr(twisted_transports, "_plain", {})
+    monkeypatch.setattr(twisted_transports, "_tls", {})
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -62,6 +69,29 @@ def test_a_socket_without_a_name_is_not_plain_and_is_logged_once(
     assert logged(caplog) == [
         f"flow control is off for plain sockets: Twisted {__version__} has no _gone, _lost"
     ]
+
+
+def over_tls(transport: object, kind: Any = BufferingTLSTransport) -> Any:
+    tls = kind.__new__(kind)
+    tls.transport, tls._appSendBuffer = transport, []
+    tls._aggregator = SimpleNamespace(_buffer=[], flush=list)
+    return tls
+
+
+def test_a_socket_is_known_below_tls_only_if_nothing_else_lies_between(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Other(BufferingTLSTransport):
+        pass
+
+    socket = server()
+    assert below_tls(over_tls(socket)) is socket
+    assert below_tls(over_tls(socket, Other)) is None
+    assert below_tls(over_tls(over_tls(socket))) is None
+    assert below_tls(over_tls(Wrapper(dataBuffer=b"", offset=0, _tempDataLen=0))) is None
+    assert below_tls(socket) is None
+    assert below_tls(None) is None
+    assert logged(caplog) == []
 
 
 def test_a_wrapper_without_a_name_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
