@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi.check_messages import CHECKS
@@ -42,6 +43,7 @@ BLOCKS = [
     for name, text in PAGES.items()
     for match in BLOCK.finditer(text)
 ]
+YAML = [code for _, language, code in BLOCKS if language == "yaml"]
 PROSE = {name: BLOCK.sub("", text) for name, text in PAGES.items()}
 
 
@@ -120,7 +122,8 @@ async def get(path):
 
     scope = {
         "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": "",
-        "scheme": "http", "query_string": b"", "headers": [(b"host", b"localhost")],
+        "scheme": "https", "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"x-forwarded-proto", b"https")],
         "client": ("127.0.0.1", 4711), "http_version": "1.1",
     }
     await application(scope, receive, send)
@@ -186,15 +189,40 @@ def test_every_python_block_is_pasted_somewhere() -> None:
 
 def test_no_block_is_of_a_kind_that_is_not_tested() -> None:
     assert {language for _, language, _ in BLOCKS} <= {
-        *("python", "console", "ini", "dockerfile", "nginx", "text")
+        *("python", "console", "ini", "dockerfile", "nginx", "text", "yaml")
     }
 
 
 @pytest.mark.parametrize("code", blocks("nginx"))
 def test_nginx(code: str) -> None:
     """What tests/security/test_shared_caches.py runs, but for folders and sizes."""
+    if "server {" in code:
+        return  # in tests/real/test_proxies.py
     for directive in re.findall(r"^    (proxy_\w+ .*?;)", code, re.MULTILINE):
         assert directive.replace(":8000", ":{behind}") in nginx.CONFIGURATION
+
+
+@pytest.mark.parametrize("code", blocks("yaml"))
+def test_yaml(code: str) -> None:
+    file = yaml.safe_load(code)
+    match list(file):
+        case ["entryPoints", "certificatesResolvers", "providers"]:  # Traefik
+            resolver = file["entryPoints"]["websecure"]["http"]["tls"]["certResolver"]
+            assert resolver in file["certificatesResolvers"]
+            assert f"# {file['providers']['file']['filename']}\n" in "".join(YAML)
+        case ["http"]:
+            service = file["http"]["services"][file["http"]["routers"]["mysite"]["service"]]
+            assert service == {"loadBalancer": {"servers": [{"url": "http://127.0.0.1:8000"}]}}
+        case ["services", "volumes"]:  # Docker
+            assert file["services"]["web"]["read_only"] is True
+            mounted = [
+                volume.partition(":")[0]
+                for service in file["services"].values()
+                for volume in service["volumes"]
+            ]
+            assert [name for name in mounted if name[0] != "."] == list(file["volumes"])
+        case _:
+            pytest.fail(f"nobody has tried {code!r}")
 
 
 @pytest.mark.parametrize("code", blocks("text"))
