@@ -33,8 +33,10 @@ class Engine(NamedTuple):
     url: str
     kind: str
     """``s3``, ``gs`` or ``az``."""
+    filer: str = ""
+    """Where SeaweedFS' gateways ask."""
     restart: Callable[[], None] = lambda: None
-    """End the process by SIGKILL, and start it again on the same files."""
+    """Of a gateway: end its process by SIGKILL, and start it again."""
 
     def config(self) -> dict[str, Any]:
         """What obstore's store of this kind takes."""
@@ -110,13 +112,7 @@ class _Process:
 
 @contextlib.contextmanager
 def seaweedfs(folder: Path) -> Iterator[Engine]:
-    identity = {
-        "name": "tests",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}))
+    config = _s3_config(folder)
     data = folder / "data"
     data.mkdir()
     ports = {
@@ -137,6 +133,37 @@ def seaweedfs(folder: Path) -> Iterator[Engine]:
     url = f"http://127.0.0.1:{ports['s3.port']}"
     # Its S3 gateway takes options from the environment, too.
     with _Process(command, cwd=folder, env=_clean()) as process:
+        process.wait(f"{url}/healthz")
+        filer = f"127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"
+        yield Engine("seaweedfs", url, "s3", filer)
+
+
+def _s3_config(folder: Path) -> Path:
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [identity]}))
+    return config
+
+
+@contextlib.contextmanager
+def gateway(engine: Engine, folder: Path) -> Iterator[Engine]:
+    """Another process that answers for SeaweedFS.
+
+    A whole SeaweedFS that was killed needs some 15 s to start again, and a gateway less than one.
+    """
+    port = reserved_port()
+    command: list[str | Path] = [
+        _installed("weed"),
+        *("s3", f"-filer={engine.filer}", "-ip.bind=127.0.0.1", f"-port={port}"),
+        *(f"-port.grpc={reserved_port()}", "-port.iceberg=0", "-port.lance=0", "-iam=false"),
+        f"-config={_s3_config(folder)}",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with _Process(command, cwd=folder, env=_clean()) as process:
 
         def restart() -> None:
             process.kill()
@@ -144,7 +171,7 @@ def seaweedfs(folder: Path) -> Iterator[Engine]:
             process.wait(f"{url}/healthz")
 
         process.wait(f"{url}/healthz")
-        yield Engine("seaweedfs", url, "s3", restart)
+        yield engine._replace(url=url, restart=restart)
 
 
 @contextlib.contextmanager
