@@ -33,6 +33,7 @@ from .sources.gunzip import GunzipSource
 from .sources.local import LocalSource
 from .sources.memory_cache import MemoryCache
 from .sources.precompressed import Precompressed
+from .sources.without import WithoutPrefixes
 from .sources.workers import Workers
 from .tenants import Tenants
 from .types import ASGIApp, Receive, Scope, Send
@@ -208,8 +209,8 @@ class MediaMiddleware:
         return sources[0] if len(sources) == 1 else FirstSource(sources)
 
     def _store(self, location: Location, root: Any, restricted: Sequence[Location]) -> Source:
-        source = _without(root, restricted)
-        if location.cache is not None and hasattr(root, "identity"):
+        source: Source = root
+        if location.cache is not None and hasattr(root, "place"):
             workers = self._workers(folder=os.fspath(location.cache.path))
             cached = DiskCacheSource(
                 root,
@@ -218,6 +219,10 @@ class MediaMiddleware:
                 lambda name: location.is_immutable(os.fsdecode(name)),
             )
             source = MemoryCache(cached, max_file=self._context.chunk_size)
+        roots: list[Any] = [one for other in restricted for one in other.roots]
+        others = [one for one in roots if hasattr(one, "place")]
+        if others and hasattr(root, "place"):
+            source = WithoutPrefixes(source, root, others)
         return GunzipSource(source)
 
     def _folder(self, location: Location, root: str, excluded: Sequence[ExcludedFolder]) -> Source:
@@ -463,12 +468,3 @@ def _excluded(
         for other in restricted
         for folder in other.folders
     ]
-
-
-def _without(source: Any, restricted: Sequence[Location]) -> Source:
-    """The source of a bucket without the prefixes that belong to a more restricted location."""
-    if (bucket := getattr(source, "bucket", None)) is not None:
-        others: list[Any] = [root for other in restricted for root in other.roots]
-        prefixes = {one.prefix for one in others if getattr(one, "bucket", None) == bucket}
-        source.excluded = tuple(prefixes - {source.prefix})
-    return source  # type: ignore[no-any-return]

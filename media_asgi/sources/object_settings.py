@@ -98,8 +98,7 @@ def from_storage(storage: Any, name: str, credentials: Credentials = None) -> Ob
 
 
 def _source(settings: StoreSettings) -> ObjectSource:
-    bucket = (settings.kind, settings.bucket, settings.config.get("endpoint"))
-    return ObjectSource(settings.make, settings.prefix, bucket=bucket)
+    return ObjectSource(settings.make, settings.prefix)
 
 
 _KEYS = {"access_key_id", "bearer_token", "skip_signature", "account_key", "sas_key"}

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -77,6 +78,14 @@ _LONGEST_KEY = 1024
 # What the stores' clients count with.
 _MOST = 2**63 - 1
 
+# What tells two buckets of one name apart: of a store's configuration, and of the environment,
+# which obstore reads too.
+_PLACE = ("account_name", "endpoint", "base_url")
+_READ = (
+    *("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL"),
+)
+
 _OPAQUE = re.compile(rb"[\x21\x23-\x7e]*")
 # Azure takes a backslash in a name for a slash.
 _SEPARATOR = re.compile(r"[/\\]")
@@ -86,30 +95,46 @@ class ObjectSource:
     """The objects of a store whose keys begin with ``prefix`` and a slash.
 
     ``store``: one of obstore's, or a callable without arguments that makes one. It is called at the
-    first request, in the process that serves. ``bucket``: tells it from other buckets.
+    first request, in the process that serves.
+
+    A store's own ``retry_config`` is kept. Then obstore resumes a dropped answer too, and compares
+    the tags alone: of a store that gives two versions one tag, an answer may hold both.
     """
 
-    def __init__(
-        self,
-        store: "ObjectStore | Callable[[], ObjectStore]",
-        prefix: str = "",
-        *,
-        bucket: Hashable = None,
-    ) -> None:
-        self._make: Callable[[], ObjectStore] = (
-            store if callable(store) else lambda: _patient(store)
-        )
-        self._store: ObjectStore | None = None
-        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self.bucket = bucket or (None if callable(store) else _place(store))
-        self.excluded: tuple[str, ...] = ()
-        """Prefixes whose objects are another location's, and not for whoever may see this one's."""
+    def __init__(self, store: "ObjectStore | Callable[[], ObjectStore]", prefix: str = "") -> None:
+        if not callable(store):
+            _config(store)
+        self._given = store
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._has_told = False
 
-    @property
+    @cached_property
+    def _store(self) -> "ObjectStore":
+        """Raises ``SourceError``."""
+        given = self._given
+        try:
+            return _patient(given() if callable(given) else given)
+        except Exception as error:
+            raise translated(error) from error
+
+    def place(self) -> tuple[Hashable, str]:
+        """The name of the bucket, and the prefix of the keys in it. Raises ``SourceError``."""
+        config = _config(self._store)
+        bucket = config.get("bucket") or config.get("container_name")
+        if not bucket:  # a store in memory is itself alone
+            return id(self._store), self._prefix
+        store: Any = self._store
+        own = (store.prefix or "").strip("/")
+        return bucket, f"{own}/{self._prefix}" if own else self._prefix
+
+    @cached_property
     def identity(self) -> str:
-        """The bucket and the prefix. No other source has the same."""
-        return f"{self.bucket!r} {self.prefix}"
+        """The bucket and the prefix. No other source has the same. Raises ``SourceError``."""
+        config = _config(self._store)
+        if not config:
+            return secrets.token_hex()
+        where = [config.get(name) for name in _PLACE], [os.environ.get(name) for name in _READ]
+        return repr((type(self._store).__name__, self.place(), where))
 
     def version_nowait(self, name: bytes) -> None:
         return None
@@ -131,8 +156,6 @@ class ObjectSource:
     async def get(self, key: str, **options: Any) -> "GetResult":
         """Raises ``SourceError``."""
         _enter_process()
-        if self._store is None:
-            self._store = self._make()
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await obstore.get_async(self._store, key, options=options)  # type: ignore[arg-type]
@@ -159,10 +182,10 @@ class ObjectSource:
 
     def _key(self, name: bytes) -> str:
         try:
-            key = self.prefix + name.decode()
+            key = self._prefix + name.decode()
         except UnicodeDecodeError:
             raise FileMissingError from None
-        if key.startswith(self.excluded) or len(key) > _LONGEST_KEY:
+        if len(key) > _LONGEST_KEY:
             raise FileMissingError
         # The empty key is the bucket's listing. A client drops an empty or a dot segment, or goes
         # up by it, out of the prefix.
@@ -302,14 +325,16 @@ def _etag(tag: str | None, modified: int | None) -> bytes | None:
     return None if modified else b'"%s"' % secrets.token_hex(16).encode("ascii")
 
 
-def _place(store: "ObjectStore") -> Hashable:
-    config: Any = getattr(store, "config", None) or {}
-    names = ("bucket", "container_name", "account_name", "endpoint", "base_url")
-    place = tuple(config.get(name) for name in names)
-    # A store in memory is itself alone.
-    return (
-        (type(store).__name__, place, getattr(store, "prefix", None)) if any(place) else id(store)
-    )
+def _config(store: Any) -> dict[str, Any]:
+    try:
+        return getattr(store, "config", {})
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ImproperlyConfigured(
+            f"source has {store!r}, whose configuration obstore can't tell. Give options of its "
+            "HTTP client, such as allow_http, as client_options={'allow_http': True}."
+        ) from None
 
 
 def _patient(store: "ObjectStore") -> "ObjectStore":
@@ -318,7 +343,7 @@ def _patient(store: "ObjectStore") -> "ObjectStore":
         return store
     options: dict[str, Any] = {
         "prefix": store.prefix,
-        "config": store.config,
+        "config": _config(store),
         "client_options": {**CLIENT_OPTIONS, **(store.client_options or {})},
         "retry_config": store.retry_config or RETRY_CONFIG,
         "credential_provider": store.credential_provider,
