@@ -10,7 +10,7 @@ import pytest
 
 from media_asgi import Location, MediaMiddleware
 
-from ..support import answer_of, ask, asked
+from ..support import Answer, answer_of, ask, asked
 
 
 async def no_app(scope: Any, receive: Any, send: Any) -> None:
@@ -40,6 +40,14 @@ def middleware(tmp_path: Path, access: Callable[..., Any]) -> MediaMiddleware:
     return MediaMiddleware(no_app, Location(url="/p/", root=tmp_path, access=access))
 
 
+async def question(slow: Slow, request: asyncio.Task[Answer]) -> None:
+    """Waits until the predicate is asked. A request that ends before fails the test."""
+    asking = asyncio.create_task(slow.asked.wait())
+    await asyncio.wait([asking, request], return_when=asyncio.FIRST_COMPLETED)
+    asking.cancel()
+    assert slow.asked.is_set(), await request
+
+
 async def settled() -> None:
     """Waits until no other task is left."""
     async with asyncio.timeout(60):
@@ -51,7 +59,7 @@ def test_a_cancelled_request_leaves_no_task_of_django_s(tmp_path: Path) -> None:
     async def main() -> None:
         slow = Slow()
         request = asyncio.create_task(asked(middleware(tmp_path, slow), "/p/a.txt"))
-        await slow.asked.wait()
+        await question(slow, request)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
@@ -97,7 +105,7 @@ def test_a_client_that_leaves_ends_an_async_predicate_and_gets_no_answer(tmp_pat
         request = asyncio.create_task(
             asked(middleware(tmp_path, slow), "/p/a.txt", receive=receive)
         )
-        await slow.asked.wait()
+        await question(slow, request)
         gone.set()
         answer = await request
         assert not answer.messages
