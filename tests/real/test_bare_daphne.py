@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ..support.programs import lacking, program, unprivileged
-from ..support.proxies import block, replaced
+from ..support.proxies import replaced
+from ..support.readme import block
 from ..support.servers import ROOT, reserved_port
-from ..test_site import Browser, Site
+from ..support.site import Browser, Site
 from .test_startproject import ADMIN, MODELS, Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bare-daphne")]
@@ -175,7 +176,7 @@ def contained(tmp_path: Path) -> Iterator[Site]:
     )
     try:
         connected(port, process).close()
-        yield Site(Listener(port), tmp_path, "mysite.asgi:application")  # type: ignore[arg-type]
+        yield Site(Listener(port), tmp_path / "media")  # type: ignore[arg-type]
     finally:
         process.kill()
         process.wait()
@@ -193,4 +194,3 @@ def test_an_upload_where_all_but_the_volume_is_read_only(contained: Site) -> Non
     link = re.search(r'href="(/media/papers/[^"]+)"', browser.get(change[1]).body.decode())
     assert link
     assert browser.get(link[1]).body == data
-    browser.connection.close()

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ..support.proxies import README, Proxy, block
+from ..support.proxies import Proxy
+from ..support.readme import README, block
 from ..support.servers import ROOT, Server
 from .test_startproject import Project
 

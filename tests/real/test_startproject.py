@@ -14,20 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from ..support.readme import block
 from ..support.servers import ROOT, Server, reserved_port
 from ..support.site import Browser, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("startproject")]
-
-README = (ROOT / "README.md").read_text()
-
-
-def block(words: str) -> str:
-    """The first block of the README that has these words."""
-    for code in re.findall(r"^```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
-        if words in code:
-            return str(code)
-    raise AssertionError(f"no block of the README has {words!r}")
 
 
 class Project:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from .programs import program
-from .servers import ROOT, Server, certificate, reserved_port
-
-README = (ROOT / "README.md").read_text()
+from .readme import README, block
+from .servers import Server, certificate, reserved_port
 
 NGINX = """
 daemon off;
@@ -64,14 +62,6 @@ backend site
 """
 
 
-def block(words: str) -> str:
-    """The first block of the README that has these words."""
-    for code in re.findall(r"^```\w+\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
-        if words in code:
-            return str(code)
-    raise AssertionError(f"no block of the README has {words!r}")
-
-
 def replaced(text: str, *changes: tuple[str, str]) -> str:
     for old, new in changes:
         assert old in text, old
@@ -85,7 +75,7 @@ class Proxy:
     def __init__(self, name: str, behind: Server) -> None:
         self.port = reserved_port()
         self._own = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-        getattr(self, f"_{name}")(behind)
+        self._command: list[str | Path] = getattr(self, f"_{name}")(behind)
         self._log = open(self._own / "log", "wb")  # noqa: SIM115, it lives as long as the proxy
         self._process = subprocess.Popen(
             self._command,
@@ -100,7 +90,7 @@ class Proxy:
             self.kill()
             raise
 
-    def _nginx(self, behind: Server) -> None:
+    def _nginx(self, behind: Server) -> list[str | Path]:
         key, chain = certificate()
         site = replaced(
             block("proxy_set_header X-Forwarded-For"),
@@ -117,9 +107,9 @@ class Proxy:
         else:
             site = replaced(site, ("127.0.0.1:8000", f"127.0.0.1:{behind.port}"))
         path = self._write(NGINX.format(own=self._own, site=site))
-        self._command = [program("nginx"), "-e", self._own / "log", "-c", path]
+        return [program("nginx"), "-e", self._own / "log", "-c", path]
 
-    def _caddy(self, behind: Server) -> None:
+    def _caddy(self, behind: Server) -> list[str | Path]:
         site = replaced(
             block("    reverse_proxy "),
             ("example.com {\n", "example.com {\n    tls internal\n    bind 127.0.0.1\n"),
@@ -132,14 +122,14 @@ class Proxy:
         else:
             site = replaced(site, ("127.0.0.1:8000", f"127.0.0.1:{behind.port}"))
         path = self._write(CADDY.format(own=self._own, port=self.port, site=site))
-        self._command = [program("caddy"), "run", "--config", path, "--adapter", "caddyfile"]
+        return [program("caddy"), "run", "--config", path, "--adapter", "caddyfile"]
 
-    def _balancer(self, behind: Server) -> None:
+    def _balancer(self, behind: Server) -> list[str | Path]:
         key, chain = certificate()
         both = chain.read_bytes() + key.read_bytes()
         (self._own / "certificate.pem").write_bytes(both)
         path = self._write(BALANCER.format(own=self._own, port=self.port, behind=behind.port))
-        self._command = [program("haproxy"), "-db", "-f", path]
+        return [program("haproxy"), "-db", "-f", path]
 
     def _write(self, text: str) -> Path:
         path = self._own / "configuration"
