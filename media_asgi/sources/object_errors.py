@@ -28,6 +28,10 @@ class ChangedError(SourceError):
     """The object is another one by now."""
 
 
+class NoAnswerError(SourceUnreachableError):
+    """The connection was refused, or ended before an answer."""
+
+
 class DeniedError(SourceUnreachableError):
     """The store gives the credentials no access to the object, which may be missing.
 
@@ -57,6 +61,8 @@ def translated(error: Exception) -> SourceError:
         return SourceTimeoutError(text)
     if type(error) is ValueError and "parse path" in text:  # a control character
         return FileMissingError()
+    if "HTTP error" in text:
+        return NoAnswerError(text)
     return SourceUnreachableError(text)
 
 

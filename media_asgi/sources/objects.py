@@ -14,7 +14,6 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,13 @@ except ImportError as error:
         "Files of an object store need obstore. Install it: pip install 'media-asgi[objects]'."
     ) from error
 
-from .object_errors import ChangedError, DeniedError, RangeError, translated  # after obstore
+from .object_errors import (  # after obstore
+    ChangedError,
+    DeniedError,
+    NoAnswerError,
+    RangeError,
+    translated,
+)
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -54,17 +59,12 @@ STORES: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
 # obstore counts its ``timeout`` (30 s) over the whole body, at the client's pace.
 CLIENT_OPTIONS = {"timeout": "1d", "read_timeout": "20s", "connect_timeout": "5s"}
 
-# A store that stalls for ``read_timeout`` is not waited for a second time: ``retry_timeout`` is
-# over by then. By default obstore goes on for three minutes.
-RETRY_CONFIG = {
-    "max_retries": 2,
-    "retry_timeout": timedelta(seconds=10),
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=1),
-        "base": 2,
-    },
-}
+# obstore resumes a dropped answer without a condition, and compares the tags alone. It does so as
+# often as it may try a request again. So both are done here.
+RETRY_CONFIG = {"max_retries": 0}
+
+# After no answer, or one that says to come again, wait so long before each try. Seconds.
+_RETRIES = (0.1, 0.3)
 
 # No answer takes longer: tries, waits between them and new credentials included. Seconds.
 _PATIENCE = 90.0
@@ -158,9 +158,19 @@ class ObjectSource:
         _enter_process()
         try:
             async with asyncio.timeout(_PATIENCE):
-                return await obstore.get_async(self._store, key, options=options)  # type: ignore[arg-type]
+                for pause in _RETRIES:
+                    try:
+                        return await self._get(key, options)
+                    except (NoAnswerError, SourceBusyError):
+                        await asyncio.sleep(pause)
+                return await self._get(key, options)
         except TimeoutError:
             raise SourceTimeoutError(f"the store has not answered for {_PATIENCE:g} s") from None
+
+    async def _get(self, key: str, options: Any) -> "GetResult":
+        store = self._store
+        try:
+            return await obstore.get_async(store, key, options=options)
         except Exception as error:
             raise translated(error) from error
 

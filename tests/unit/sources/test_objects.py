@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -68,7 +67,6 @@ def source(raw: RawStore, *, prefix: str = "", read_timeout: str = "20s") -> Gun
         "media",
         **raw.config(),
         client_options={"allow_http": True, "read_timeout": read_timeout},
-        retry_config={"max_retries": 0},
     )
     return GunzipSource(ObjectSource(store, prefix))
 
@@ -109,6 +107,7 @@ Start = Callable[[Answerer], RawStore]
 @pytest.fixture(autouse=True)
 def _quick_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "_RESUMES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(objects, "_RETRIES", (0.01, 0.02))
 
 
 # Round trips
@@ -332,6 +331,32 @@ def test_a_store_that_says_nothing_is_a_timeout(start: Start) -> None:
         opened(raw, read_timeout="300ms")
 
 
+@pytest.mark.parametrize(
+    ("fail", "requests"),
+    [
+        (lambda client, request: refuse(client, "503 Slow Down", "SlowDown"), 3),
+        (lambda client, request: refuse(client, "500 Internal Server Error"), 3),
+        (lambda client, request: reset(client), 3),
+        (lambda client, request: refuse(client, "404 Not Found", "NoSuchKey"), 1),
+        (lambda client, request: refuse(client, "403 Forbidden", "InvalidAccessKeyId"), 1),
+    ],
+    ids=["503", "500", "reset", "404", "403"],
+)
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_store_that_does_not_answer_now_is_asked_three_times(
+    start: Start, fail: Answerer, requests: int, failures: int
+) -> None:
+    raw = start(
+        lambda client, request: (fail if request.number < failures else whole)(client, request)
+    )
+    if requests > failures:
+        assert opened(raw) == DATA
+    else:
+        with pytest.raises(SourceError):
+            opened(raw)
+    assert len(raw.requests) == requests
+
+
 # Errors in the middle
 
 
@@ -376,12 +401,15 @@ def test_a_store_that_drops_again_and_again_is_given_up(start: Start) -> None:
     [
         lambda client, request: send_object(client, request, b"x" * len(DATA), ETag='"other"'),
         lambda client, request: send_object(client, request, b"x" * (len(DATA) + 1)),
+        lambda client, request: send_object(
+            client, request, b"x" * len(DATA), Last_Modified="Tue, 03 Nov 2026 10:00:00 GMT"
+        ),
         lambda client, request: refuse(client, "412 Precondition Failed", "PreconditionFailed"),
         lambda client, request: refuse(client, "404 Not Found", "NoSuchKey"),
         lambda client, request: refuse(client, "416 Range Not Satisfiable", "InvalidRange"),
         lambda client, request: refuse(client, "403 Forbidden", "AccessDenied"),
     ],
-    ids=["tag", "size", "412", "404", "416", "403"],
+    ids=["tag", "size-of-the-same-tag", "date-of-the-same-tag", "412", "404", "416", "403"],
 )
 def test_an_object_that_changes_in_the_middle_ends_its_answer(
     start: Start, after: Answerer
@@ -615,8 +643,7 @@ def test_a_store_of_the_project_gets_the_time_outs_that_it_lacks() -> None:
         "read_timeout": "7s",
     }
     assert store.prefix == "a"
-    assert store.retry_config["max_retries"] == 2
+    assert store.retry_config["max_retries"] == 0
     store = patient(S3Store("media", retry_config={"max_retries": 7}))
     assert store.retry_config["max_retries"] == 7
     assert store.config["bucket"] == "media"
-    assert timedelta(seconds=10) == objects.RETRY_CONFIG["retry_timeout"]
