@@ -44,8 +44,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "responses": {"handler", "servers", "sources", "http", "types"},
     "tenants": {"conf", "handler", "http", "location", "sources"},
+    "routing": {"access", "conf", "handler", "http", "tenants", "types"},
+    "assembly": {"handler", "http", "location", "sources"},
     "middleware": {
-        *("tenants", "responses"),
+        *("assembly", "routing", "tenants", "responses"),
         *("handler", "access", "conf", "location", "security", "servers", "sources"),
         *("http", "types"),
     },
