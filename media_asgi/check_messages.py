@@ -54,6 +54,14 @@ CHECKS = {
         "The cache of {url} ({cache}) is below {root}, so clients can have the objects in it.",
         "Give DiskCache a folder that is not below any folder of files.",
     ),
+    "E009": Check(
+        "ASGI_APPLICATION ({application}) can't be imported{place}: {error}",
+        "Correct this first. A server can't start with it, and its locations can't be checked.",
+    ),
+    "E010": Check(
+        "MIDDLEWARE has {name}, which is an ASGI middleware and not one of Django's.",
+        "Remove it there. In asgi.py, write application = MediaMiddleware(get_asgi_application()).",
+    ),
     "W001": Check(
         "ASGI_APPLICATION is not set, so Daphne's runserver and these checks don't know the "
         "application that serves the media.",
@@ -64,13 +72,11 @@ CHECKS = {
         "media.",
         'Set ASGI_APPLICATION = "{application}", and run it with an ASGI server.',
     ),
-    "W003": Check(
-        "ASGI_APPLICATION ({application}) can't be imported: {error}",
-        "Correct this first. A server can't start with it, and its locations can't be checked.",
-    ),
     "W004": Check(
-        "ASGI_APPLICATION ({application}) doesn't use MediaMiddleware, which serves the media.",
-        "Wrap the application: application = MediaMiddleware(get_asgi_application()).",
+        "No MediaMiddleware, which serves the media, was found after the import of "
+        "ASGI_APPLICATION ({application}).",
+        "Wrap the application: application = MediaMiddleware(get_asgi_application()). If it is "
+        "made later, such as at the first request, the checks can't see it.",
     ),
     "W005": Check(
         '"manage.py runserver" is a WSGI server here ({command}), which doesn\'t call '
@@ -88,8 +94,8 @@ CHECKS = {
         "Give each a folder of its own.",
     ),
     "W008": Check(
-        "{root} holds {secret}, which clients must not read.",
-        "Move it to another folder. It is served only if the dotfiles option allows it.",
+        "{root} holds {secret}, which clients can download.",
+        "Move it to another folder, or restrict the location with access.",
     ),
     "W009": Check(
         "{url} lies in STATIC_URL ({static}): a server of static files in front of "
@@ -171,6 +177,23 @@ CHECKS = {
         "with its visitors' cookies.",
         "Give the location a host of another domain: url='/', host='media.example.net'. Or leave "
         "sandbox out.",
+    ),
+    "W025": Check(
+        "MEDIA_ROOT is relative ({root}), so it is another folder if a command or a server starts "
+        "in another folder.",
+        'Write it in full, such as MEDIA_ROOT = BASE_DIR / "media".',
+    ),
+    "W026": Check(
+        "ASGI_APPLICATION ({application}) is not a MediaMiddleware, but {kind}. If that replaces "
+        "the send of Daphne, downloads have neither flow control nor sendfile.",
+        "Let MediaMiddleware be the outermost: application = MediaMiddleware(...).",
+    ),
+    "W027": Check(
+        "{setting} is relative ({url}). Django resolves it by the root path of its first request, "
+        "and Daphne takes that from the request header Daphne-Root-Path, which any client can "
+        "write: all pages would link to another site.",
+        'Write it in full: {setting} = "/{full}".',
+        deploy=True,
     ),
 }
 

@@ -25,6 +25,7 @@ from django.utils.module_loading import import_string
 from django.views.static import serve
 
 from .check_messages import message
+from .check_mistakes import is_wrapped, place_of, relative_urls, secrets, settings_mistakes
 from .conf import decoded_prefix, project_folders, requires_login
 from .http.host import is_host
 from .location import Location
@@ -83,6 +84,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
     """The checks of ``manage.py check`` and ``runserver``."""
     served, messages = _find()
     messages += _settings()
+    messages += settings_mistakes()
     messages += _runserver()
     for one in served:
         messages += _folder(one)
@@ -119,6 +121,7 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
             messages.append(message("W019", setting=setting))
     if settings.FILE_UPLOAD_PERMISSIONS is None:
         messages.append(message("W020", size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE))
+    messages += relative_urls()
     return messages
 
 
@@ -143,16 +146,22 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the server shows them when it starts
-            import_string(name)
+            application = import_string(name)
     except (Exception, SystemExit) as error:
         text = f"{type(error).__name__}: {error}"
-        return _default([message("W003", application=name, error=text)])
+        # What _default would say of the settings, the error may say already.
+        return _default([])[0], [
+            message("E009", application=name, place=place_of(error), error=text)
+        ]
     finally:
         _importing = False
         settings.LOGGING_CONFIG = configuration
     middlewares = [*MediaMiddleware.instances]
     if not middlewares:
         return _default([message("W004", application=name)])
+    messages = []
+    if is_wrapped(application, MediaMiddleware):
+        messages.append(message("W026", application=name, kind=type(application).__qualname__))
     # A folder that depends on the host is not known here.
     locations = [location for one in middlewares for location in one.locations]
     return [
@@ -161,7 +170,7 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
         )
         for location in locations
         for folder in location.folders
-    ], []
+    ], messages
 
 
 def _find_stores() -> list[_ServedFolder]:
@@ -236,8 +245,8 @@ def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
             name = os.fspath(database.get("NAME") or ":memory:")
             if not name.startswith((":memory:", "file:")) and _is_in(name, folder):
                 yield message("E005", root=root, database=name)
-    for secret in (".env", ".git"):
-        if os.path.lexists(os.path.join(folder, secret)):
+    if served.is_public:
+        for secret in secrets(folder, served.location.dotfiles if served.location else False):
             yield message("W008", root=root, secret=secret)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Mapping
+from inspect import signature
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -119,6 +120,17 @@ def check_number(name: str, value: object, *kinds: type) -> None:
 def is_async(call: object) -> bool:
     """Must the result of this callable be awaited?"""
     return iscoroutinefunction(call) or iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
+
+
+def takes(call: Any, count: int) -> bool:
+    """Can this be called with so many arguments? ``True`` too if Python can't tell."""
+    try:
+        signature(call).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # some callables of C
+        return True
+    return True
 
 
 def check_sync(option: str, value: object) -> None:

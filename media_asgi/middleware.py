@@ -7,12 +7,13 @@ from functools import partial
 from typing import ClassVar
 from weakref import WeakSet
 
+from asgiref.sync import AsyncToSync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from .access.x_accel import ResponseInterceptor
 from .assembly import Assembly
-from .conf import check_bool, check_number, django_setting, middleware_of
+from .conf import check_bool, check_number, django_setting, middleware_of, takes
 from .handler import HandlerContext
 from .http import response
 from .http.headers import NOSNIFF
@@ -70,10 +71,17 @@ class MediaMiddleware:
         send_timeout: float = 60.0,
         backpressure: bool = False,
     ) -> None:
-        if not callable(app):
+        if isinstance(app, MediaMiddleware):
             raise ImproperlyConfigured(
-                f"MediaMiddleware got {app!r}, which is not an ASGI application. Give one first: "
-                "MediaMiddleware(get_asgi_application())."
+                "MediaMiddleware got another MediaMiddleware. Give all locations to one: "
+                "MediaMiddleware(get_asgi_application(), Location(...), Location(...))."
+            )
+        # Django gives a middleware of MIDDLEWARE the next one, as AsyncToSync if that is async.
+        if not callable(app) or not takes(app, 3) or isinstance(app, AsyncToSync):
+            raise ImproperlyConfigured(
+                f"MediaMiddleware got {app!r}, which is not an ASGI application: that takes scope, "
+                "receive and send. MediaMiddleware belongs in asgi.py, and not in MIDDLEWARE or "
+                "wsgi.py: application = MediaMiddleware(get_asgi_application())."
             )
         check_number("chunk_size", chunk_size, int)
         check_number("threads", threads, int)

@@ -205,7 +205,7 @@ def test_runserver_reloads_a_project_that_changes(project: Project, reloading: R
     while server.alive() and "Exception in thread django-main-thread" not in server.log:
         os.utime(project.asgi)
         time.sleep(1)
-    assert "(media_asgi.W003)" in server.log
+    assert "(media_asgi.E009)" in server.log
     assert "unexpected keyword argument 'no_such_option'" in server.log
     time.sleep(2)
     project.serve(', Location.media(cache_control="max-age=88")')

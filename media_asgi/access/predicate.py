@@ -11,11 +11,11 @@ from typing import Any, Never
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
-from ..conf import is_async
+from ..conf import is_async, takes
 from ..http.response import CONDITIONAL
 from ..types import Receive, Scope, Send
 from .base import AccessDenied, AccessPolicy, LocationOptions
@@ -38,6 +38,12 @@ class Predicate(AccessPolicy):
     common_headers = ((b"vary", b"Cookie"),)
 
     def __init__(self, location: LocationOptions) -> None:
+        if not takes(location.access, 2):
+            raise ImproperlyConfigured(
+                f"access of the location {location.url!r} is {location.access!r}, which can't be "
+                "called with a request and a path. Give a callable of two arguments, such as "
+                "media_asgi.access.authenticated."
+            )
         self._route = location.prefix.removeprefix("/") + "<path:path>"
         self._view = _view(
             location.access, login_required(_refuse) if location.login_redirect else _refuse

@@ -132,20 +132,22 @@ def storages(**default: Any) -> dict[str, Any]:
 
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("", {}),
-    ("E001 W003", {"MEDIA_ROOT": ""}),
-    ("E001 W003", {"MEDIA_ROOT": None}),
-    ("E002 W003", {"MEDIA_URL": "/"}),
-    ("E002 W003", {"MEDIA_URL": ""}),
+    ("E009", {"MEDIA_ROOT": ""}),
+    ("E001 W001", {"MEDIA_ROOT": "", "ASGI_APPLICATION": None}),
+    ("E002 W001", {"MEDIA_URL": "", "ASGI_APPLICATION": None}),
+    ("E009", {"MEDIA_ROOT": None}),
+    ("E009", {"MEDIA_URL": "/"}),
+    ("E009", {"MEDIA_URL": ""}),
     ("", {"MEDIA_URL": "https://cdn.example"}),
     ("", {"MEDIA_URL": "https://cdn.example/media/"}),
-    ("E001 E002 W003", {"MEDIA_ROOT": "", "MEDIA_URL": "/"}),
+    ("E009", {"MEDIA_ROOT": "", "MEDIA_URL": "/"}),
     ("", {"MEDIA_ROOT": "{tmp}/none"}),  # the first upload makes it
     ("E003", {"MEDIA_ROOT": "{tmp}/file"}),
     ("E003", {"MEDIA_ROOT": "{tmp}/file/below"}),
     ("W006", {"MEDIA_ROOT": "{tmp}/loop"}),
-    ("E004 W003", {"MEDIA_ROOT": "{tmp}/code"}),
-    ("E004 W003 W007", {"MEDIA_ROOT": "{tmp}"}),
-    ("E004 W003 W007", {"MEDIA_ROOT": "{tmp}/to_code"}),
+    ("E004 E009", {"MEDIA_ROOT": "{tmp}/code"}),
+    ("E004 E009 W007", {"MEDIA_ROOT": "{tmp}"}),
+    ("E004 E009 W007", {"MEDIA_ROOT": "{tmp}/to_code"}),
     # An app that is not below BASE_DIR.
     ("E004", {"MEDIA_ROOT": DJANGO, "INSTALLED_APPS": [STATIC]}),
     ("E006", {"STATIC_ROOT": "{tmp}/media"}),
@@ -165,9 +167,9 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("W001", {"ASGI_APPLICATION": None}),
     ("W002", {"ASGI_APPLICATION": None, "WSGI_APPLICATION": "site.wsgi.application"}),
     ("", {"WSGI_APPLICATION": "site.wsgi.application"}),
-    ("W003", {"ASGI_APPLICATION": "no_such_module.application"}),
-    ("W003", {"ASGI_APPLICATION": "media_asgi.no_such_name"}),
-    ("W003", {"ASGI_APPLICATION": "no_dot"}),
+    ("E009", {"ASGI_APPLICATION": "no_such_module.application"}),
+    ("E009", {"ASGI_APPLICATION": "media_asgi.no_such_name"}),
+    ("E009", {"ASGI_APPLICATION": "no_dot"}),
     ("W004", {"ASGI_APPLICATION": "tests.unit.test_checks.plain"}),
     ("W005", {"DEBUG": True}),
     ("W005", {"DEBUG": True, "INSTALLED_APPS": [STATIC]}),
@@ -175,6 +177,9 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("W005", {"DEBUG": True, "INSTALLED_APPS": [NOSTATIC, STATIC]}),
     ("", {"DEBUG": True, "INSTALLED_APPS": [DAPHNE, STATIC]}),
     ("", {"DEBUG": True, "INSTALLED_APPS": [NOSTATIC, DAPHNE, STATIC]}),
+    ("E009 E010", {"MIDDLEWARE": ["media_asgi.MediaMiddleware"]}),
+    ("E009 E010", {"MIDDLEWARE": ["media_asgi.middleware.MediaMiddleware"]}),
+    ("W025", {"MEDIA_ROOT": "media"}),
     ("W010", {"MEDIA_URL": "media/", "FORCE_SCRIPT_NAME": "/app"}),
     ("", {"MEDIA_URL": "media/"}),
     ("", {"MEDIA_URL": "/app/media/", "FORCE_SCRIPT_NAME": "/app"}),
@@ -227,13 +232,27 @@ def test_database(
         assert project.check(**changes) == []
 
 
-@pytest.mark.parametrize(("secret", "expected"), [(".env", ["W008"]), (".git", ["W008"])])
-def test_secrets(project: Project, secret: str, expected: list[str]) -> None:
+@pytest.mark.parametrize("secret", ["id_rsa", "backup.sql", "dump.SQL.gz", "tls.pem", "tls.key"])
+def test_secrets_that_are_served(project: Project, secret: str) -> None:
     (project.media / "below").mkdir()
     (project.media / "below" / secret).touch()
     assert project.check() == []  # no tree of uploads is walked
-    (project.media / secret).symlink_to("nowhere")
-    assert project.check() == expected
+    (project.media / secret).touch()
+    assert project.check() == ["W008"]
+    project.write(', Location.media(access="signed")')
+    sys.modules.pop(project.module)
+    MediaMiddleware.instances.clear()
+    assert project.check() == []
+
+
+@pytest.mark.parametrize("secret", [".env", ".git"])
+def test_dotfiles_are_secrets_only_if_they_are_served(project: Project, secret: str) -> None:
+    (project.media / secret).touch()
+    assert project.check() == []
+    project.write(f", Location.media(dotfiles=[{secret!r}])")
+    sys.modules.pop(project.module)
+    MediaMiddleware.instances.clear()
+    assert project.check() == ["W008"]
 
 
 OTHER = 'Location(url="/other/", root="{tmp}/other"'
@@ -318,7 +337,7 @@ def test_locations(
 
 def test_location_in_the_current_folder(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty MEDIA_ROOT is no folder, though as a path it is the current one."""
-    (project.media / ".env").touch()
+    (project.media / "id_rsa").touch()
     monkeypatch.chdir(project.media)
     project.write(', Location(url="/here/", root="{tmp}/media")')
     with project.settings(MEDIA_ROOT=""):
@@ -331,7 +350,13 @@ def test_a_middleware_anywhere_in_the_application_is_found(project: Project) -> 
         ', Location(url="/o/", root="{tmp}/file")',
         WRAPPED + "inner = application\nasync def application(*args): await inner(*args)",
     )
-    assert project.check(STORAGES={}) == ["E003"]
+    assert project.check(STORAGES={}) == ["E003", "W026"]
+
+
+def test_the_router_of_channels_may_be_the_outermost(project: Project) -> None:
+    router = "from channels.routing import *\n"
+    project.write("", router + WRAPPED + 'application = ProtocolTypeRouter({"http": application})')
+    assert project.check() == []
 
 
 def test_an_application_without_the_middleware(project: Project) -> None:
@@ -339,11 +364,11 @@ def test_an_application_without_the_middleware(project: Project) -> None:
     assert project.check(STORAGES={}) == ["W004"]
 
 
-def test_one_middleware_around_another(project: Project) -> None:
-    inner = 'Location(url="/a/", root="{tmp}/media"), Location(url="/b/", root="{tmp}/loop")'
-    outer = 'application = MediaMiddleware(application, Location(url="/c/", root="{tmp}/file"))'
-    project.write(f", {inner}", WRAPPED + outer)
-    assert project.check() == ["E003", "W006"]
+def test_two_middlewares_in_one_application(project: Project) -> None:
+    more = "first = application\nfrom tests.unit.test_checks import plain\n"
+    more += 'application = MediaMiddleware(plain, Location(url="/c/", root="{tmp}/file"))'
+    project.write(', Location(url="/b/", root="{tmp}/loop")', WRAPPED + more)
+    assert project.check(STORAGES={}) == ["E003", "W006"]
 
 
 def static_urls() -> list[Any]:
@@ -408,8 +433,8 @@ def test_a_view_that_the_site_s_login_guards(project: Project) -> None:
     project.write(', Location.media(access="public")')
     urlconf = (path("media/<path:path>", serve),)
     login = ["django.contrib.auth.middleware.LoginRequiredMiddleware"]
-    # W003: the middleware can't be imported here, where django.contrib.auth is not installed.
-    assert project.check(ROOT_URLCONF=urlconf, MIDDLEWARE=login) == ["W003", "W022"]
+    # E009: the middleware can't be imported here, where django.contrib.auth is not installed.
+    assert project.check(ROOT_URLCONF=urlconf, MIDDLEWARE=login) == ["E009", "W022"]
 
 
 def test_urlconf_below_an_internal_location(project: Project) -> None:
@@ -450,6 +475,10 @@ DEPLOYMENT: list[tuple[str, int, dict[str, Any]]] = [
     ),
     ("", 0o755, {"DEBUG": True}),
     ("W020", 0o755, {"FILE_UPLOAD_PERMISSIONS": None}),
+    ("W027", 0o755, {"MEDIA_URL": "media/"}),
+    ("W027", 0o755, {"STATIC_URL": "static/"}),
+    ("", 0o755, {"MEDIA_URL": "https://cdn.example/media/", "STATIC_URL": None}),
+    ("", 0o755, {"MEDIA_URL": "media/", "FORCE_SCRIPT_NAME": "/app"}),  # W010
 ]
 
 
@@ -466,14 +495,18 @@ def test_deployment(project: Project, expected: str, mode: int, changes: dict[st
         ("raise SystemExit('no key')", "SystemExit: no key"),
         ("1/0", "ZeroDivisionError: division by zero"),
         ("def", "SyntaxError: invalid syntax"),
+        ("import media_asgi\nmedia_asgi.Location.media(url='/')", "so every page"),
+        ("import json\njson.loads('{')", "JSONDecodeError"),
     ],
 )
 def test_error_of_the_application(project: Project, code: str, text: str) -> None:
     project.write(code=code)
+    line = f", at {project.code / project.module}.py:{len(code.splitlines())}: "
     with project.settings():
         (found,) = check_project(None)
-    assert found.id == "media_asgi.W003"
+    assert found.id == "media_asgi.E009"
     assert found.msg.startswith(f"ASGI_APPLICATION ({project.module}.application) can't")
+    assert line in found.msg
     assert text in found.msg
 
 
@@ -569,11 +602,13 @@ def test_every_check_has_been_seen() -> None:
         for expected, *_ in [*SETTINGS, *LOCATIONS, *URLCONFS, *DEPLOYMENT]
         for key in str(expected).split()
     }
-    assert seen | {"E005", "E008", "W008", "W021", "W023"} == set(CHECKS)
+    assert seen | {"E005", "E008", "W008", "W021", "W023", "W026"} == set(CHECKS)
 
 
 def test_table() -> None:
-    assert list(CHECKS) == [f"E{n:03}" for n in range(1, 9)] + [f"W{n:03}" for n in range(1, 25)]
+    # W003 was E009 as a warning.
+    warnings = [f"W{n:03}" for n in range(1, 28) if n != 3]
+    assert list(CHECKS) == [*(f"E{n:03}" for n in range(1, 11)), *warnings]
     for check in CHECKS.values():
         names = {name for _, name, *_ in string.Formatter().parse(check.sentence) if name}
         assert re.fullmatch(r".*[.}]", check.sentence)
@@ -641,9 +676,10 @@ def found(output: str) -> list[str]:
 def test_manage_py_check_deploy(started: Path) -> None:
     status, output = manage(started, "check", "--deploy", "--tag", "media_asgi")
     assert status == 0, output
-    assert found(output) == ["W005", "W017"]
+    assert found(output) == ["W005", "W017", "W027", "W027"]
     assert "HINT: Create or mount it." in output
     (started / "media").mkdir()
+    append(started, 'MEDIA_URL, STATIC_URL = "/media/", "/static/"\n')
     append(started, 'DEBUG = False\nSILENCED_SYSTEM_CHECKS = ["media_asgi.W018"]\n')
     (started / "media").chmod(0o777)
     status, output = manage(started, "check", "--deploy", "--tag", "media_asgi")
@@ -651,7 +687,7 @@ def test_manage_py_check_deploy(started: Path) -> None:
     append(started, "MEDIA_ROOT = BASE_DIR\n")
     status, output = manage(started, "check", "--tag", "media_asgi")
     assert status == 1
-    assert found(output) == ["E004", "E005", "W003"]
+    assert found(output) == ["E004", "E005", "E009"]
     assert f"({started}/mysite), which clients could download" in output
 
 

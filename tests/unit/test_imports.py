@@ -52,7 +52,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http", "types"),
     },
     "check_messages": set(),
-    "checks": {"check_messages", "conf", "http", "location", "middleware", "sources", "storage"},
+    "check_mistakes": {"check_messages", "conf", "http"},
+    "checks": {
+        *("check_messages", "check_mistakes", "conf", "location", "middleware", "sources"),
+        *("http", "storage"),
+    },
     "apps": {"checks"},
     "__init__": {"location", "middleware", "sources"},
 }

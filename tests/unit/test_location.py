@@ -10,11 +10,16 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, InMemoryStorage
+from django.core.handlers.base import BaseHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from media_asgi import DiskCache, Location, MediaMiddleware
@@ -594,6 +599,63 @@ def test_numbers_of_the_middleware(tmp_path: Path, name: str, value: Any) -> Non
     message = refusal(MediaMiddleware, application, location, **{name: value})
     for word in (f"{name}={value!r}", "above 0"):
         assert word in message
+
+
+def view(request: Any) -> None: ...
+
+
+def wsgi(environ: Any, start_response: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "app",
+    [get_asgi_application, view, wsgi, object.__new__(WSGIHandler), async_to_sync(application)],
+)
+def test_what_is_not_an_asgi_application_is_refused(tmp_path: Path, app: Any) -> None:
+    message = refusal(MediaMiddleware, app, Location(url="/m/", root=tmp_path))
+    assert repr(app) in message
+    assert "MediaMiddleware(get_asgi_application())" in message
+
+
+class Handler:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def method(self, *args: Any) -> None: ...
+
+
+CALLABLES = [application, functools.partial(application), AsyncMock(), Handler(), Handler().method]
+
+
+@pytest.mark.parametrize("app", CALLABLES)
+def test_any_callable_of_three_arguments_may_be_the_application(tmp_path: Path, app: Any) -> None:
+    assert MediaMiddleware(app, Location(url="/m/", root=tmp_path))
+
+
+def test_one_middleware_around_another_is_refused(tmp_path: Path) -> None:
+    inner = MediaMiddleware(application, Location(url="/a/", root=tmp_path))
+    message = refusal(MediaMiddleware, inner, Location(url="/b/", root=tmp_path))
+    assert "Give all locations to one" in message
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("others", [[], ["django.middleware.common.CommonMiddleware"]])
+def test_the_middleware_in_django_s_middleware_is_refused_at_start(
+    asynchronous: bool, others: list[str]
+) -> None:
+    name = "media_asgi.MediaMiddleware"
+    for middleware in ([*others, name], [name, *others]):
+        with override_settings(MIDDLEWARE=middleware):
+            message = refusal(BaseHandler().load_middleware, is_async=asynchronous)
+        assert "belongs in asgi.py, and not in MIDDLEWARE" in message
+
+
+@pytest.mark.parametrize(
+    "access", [lambda request: True, lambda: True, lambda r, p, user: True, type("P", (), {})]
+)
+def test_a_predicate_of_other_arguments_is_refused(tmp_path: Path, access: Any) -> None:
+    message = refusal(Location, url="/m/", root=tmp_path, access=access)
+    assert repr(access) in message
+    assert "two arguments" in message
 
 
 def test_fractions_are_for_seconds(tmp_path: Path) -> None:

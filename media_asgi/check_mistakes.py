@@ -1,0 +1,85 @@
+"""
+Mistakes that newcomers make: what the system checks ask about settings, asgi.py and the files.
+"""
+
+import fnmatch
+import os
+import traceback
+from collections.abc import Collection, Iterator
+from importlib.util import find_spec
+from itertools import islice
+
+from django.conf import settings
+from django.core.checks import CheckMessage
+
+from .check_messages import message
+from .conf import project_folders
+from .http.path import file_name
+
+_MIDDLEWARE = {"media_asgi.MediaMiddleware", "media_asgi.middleware.MediaMiddleware"}
+
+# Keys, dumps of databases, and what lies in the folder of a project.
+_SECRETS = (
+    *(".env", ".git", "id_rsa", "id_ecdsa", "id_ed25519"),
+    *("*.key", "*.kdbx", "*.p12", "*.pem", "*.pfx", "*.sql", "*.sql.gz", "*.sqlite3"),
+)
+
+# A folder of uploads may have millions of entries, and the checks run before each command.
+_MOST_ENTRIES = 1000
+
+
+def place_of(error: BaseException) -> str:
+    """The project's own line that raised, as ``", at FILE:LINE"``; empty if it is not known."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f", at {error.filename}:{error.lineno}"
+    folders = project_folders()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = os.path.realpath(frame.filename)
+        if "site-packages" not in path and any(path.startswith(f + os.sep) for f in folders):
+            return f", at {frame.filename}:{frame.lineno}"
+    return ""
+
+
+def settings_mistakes() -> Iterator[CheckMessage]:
+    for name in sorted(_MIDDLEWARE.intersection(settings.MIDDLEWARE)):
+        yield message("E010", name=repr(name))
+    root = settings.MEDIA_ROOT
+    if root and not os.path.isabs(root):
+        yield message("W025", root=repr(os.fspath(root)))
+
+
+def relative_urls() -> Iterator[CheckMessage]:
+    """Settings that Django resolves by the root path of its first request.
+
+    Daphne takes that from the request header ``Daphne-Root-Path``, which any client can write.
+    """
+    if settings.FORCE_SCRIPT_NAME or find_spec("daphne") is None:
+        return  # Django takes that before the root path
+    for name in ("MEDIA_URL", "STATIC_URL"):
+        url = getattr(vars(settings)["_wrapped"], name)  # as it is written
+        if url and not url.startswith(("/", "http://", "https://")):
+            yield message("W027", setting=name, url=repr(url), full=url)
+
+
+def is_wrapped(application: object, middleware: type) -> bool:
+    """Does something stand between Daphne and the middleware that may replace ``send``?"""
+    kind = type(application)
+    return (
+        not isinstance(application, middleware)
+        and kind.__module__ != "channels.routing"  # passes send on as it is
+        and find_spec("daphne") is not None
+    )
+
+
+def secrets(folder: str, dotfiles: bool | Collection[str]) -> Iterator[str]:
+    """Names in this folder that are served, and that clients must not read."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in islice(entries, _MOST_ENTRIES))
+    except OSError:  # another check reports it
+        return
+    for name in names:
+        if file_name(name, dotfiles=dotfiles) is not None and any(
+            fnmatch.fnmatch(name.lower(), pattern) for pattern in _SECRETS
+        ):
+            yield name
