@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, Unpack
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -20,11 +20,10 @@ from .access import Access, access_policy
 from .access.base import AccessPolicy
 from .http.cors import CORS
 from .manifest import ManifestNames
+from .options import Options, Root
 from .signing import seconds
 from .sources.base import Source
 from .sources.disk_cache import DiskCache
-
-Root = str | os.PathLike[str] | Source
 
 FOREVER = "max-age=31536000, immutable"
 
@@ -270,7 +269,7 @@ class Location:
             )
 
     @classmethod
-    def media(cls, **options: Any) -> Self:
+    def media(cls, **options: Unpack[Options]) -> Self:
         """A location with ``MEDIA_URL`` and ``MEDIA_ROOT`` of Django's settings.
 
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
@@ -280,12 +279,13 @@ class Location:
         # Django resolves a relative MEDIA_URL against the current script name, and keeps the
         # result. Drop it, so that a request gets one with its own script name.
         vars(settings).pop("MEDIA_URL", None)
-        location = cls(**({"url": url, "root": root} | options))
+        found: Options = {"url": url, "root": root}
+        location = cls(**(found | options))
         object.__setattr__(location, "remake", partial(cls.media, **options))
         return location
 
     @classmethod
-    def static(cls, **options: Any) -> Self:
+    def static(cls, **options: Unpack[Options]) -> Self:
         """A location with ``STATIC_URL`` and ``STATIC_ROOT`` of Django's settings.
 
         By default it is public, it has ``precompressed=True`` and not a sandbox, and its files are
@@ -296,22 +296,22 @@ class Location:
         """
         remake = partial(cls.static, **options)
         url, root = conf.url_and_root("STATIC", "collectstatic", "staticfiles", options.get("host"))
-        options = {
+        found: Options = {
             "url": url,
             "root": root,
             "access": "public",
             "sandbox": False,
             "precompressed": True,
-        } | options
+        }
         if "immutable" not in options:
-            options["immutable"] = ManifestNames()
+            found["immutable"] = ManifestNames()
         vars(settings).pop("STATIC_URL", None)  # for the same reason as in `media`
-        location = cls(**options)
+        location = cls(**(found | options))
         object.__setattr__(location, "remake", remake)
         return location
 
     @classmethod
-    def storage(cls, alias: str = "default", **options: Any) -> Self:
+    def storage(cls, alias: str = "default", **options: Unpack[Options]) -> Self:
         """URL and files of a storage of ``STORAGES``, with these options.
 
         Its own URL, or else ``MEDIA_URL``. The objects of an ``S3Storage``, ``GoogleCloudStorage``
@@ -333,7 +333,8 @@ class Location:
             url = getattr(storage, "base_url", None) or settings.MEDIA_URL
             vars(settings).pop("MEDIA_URL", None)  # as in media()
             source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
-            location = cls(**({"url": url, "source": source} | options))
+            stored: Options = {"url": url, "source": source}
+            location = cls(**(stored | options))
             object.__setattr__(location, "alias", alias)
             object.__setattr__(location, "remake", remake)
             return location
@@ -364,7 +365,8 @@ class Location:
                 f"STORAGES[{alias!r}] lacks a base_url. Set it in its OPTIONS, such as "
                 '"base_url": "/files/".'
             )
-        location = cls(**({"url": url, "root": storage.location} | options))
+        found: Options = {"url": url, "root": storage.location}
+        location = cls(**(found | options))
         object.__setattr__(location, "remake", remake)
         return location
 

@@ -9,7 +9,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_type_hints
 from unittest.mock import AsyncMock
 
 import pytest
@@ -24,8 +24,11 @@ from django.test import override_settings
 
 from media_asgi import DiskCache, Location, MediaMiddleware
 from media_asgi.access import authenticated
+from media_asgi.options import Options
 from media_asgi.signing import sign_url
 from media_asgi.sources.django_storage import StorageSource
+
+from ..support.servers import ROOT
 
 FILES = "django.core.files.storage.FileSystemStorage"
 
@@ -765,3 +768,32 @@ def test_a_callable_root_requires_a_host() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"root of the location.*host="):
         Location(url="/m/", root=lambda host: None)
     assert Location(url="/m/", root=lambda host: None, host=".a").roots == []
+
+
+def test_the_typed_options_are_those_of_a_location() -> None:
+    hints = get_type_hints(Location)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(Location) if field.init}
+    assert get_type_hints(Options) == fields
+    for make in (Location.media, Location.static, Location.storage):
+        assert get_type_hints(make)["options"] == Unpack[Options]
+
+
+@pytest.mark.slow
+def test_mypy_checks_the_options(tmp_path: Path) -> None:
+    (tmp_path / "asgi_of_a_site.py").write_text(
+        "from media_asgi import Location\n"
+        'Location.media(access="signed", leeway=3, dotfiles=[".well-known"])\n'
+        "Location.static(sandbax=True)\n"
+        "Location.media(sandbox=3)\n"
+        "Location.storage(url=b'')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file=", "asgi_of_a_site.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    found = [line for line in done.stdout.splitlines() if line.startswith("asgi_of_a_site.py")]
+    assert [line.split(":")[1] for line in found if ": error:" in line] == ["3", "4", "5"]
