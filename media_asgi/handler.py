@@ -17,6 +17,7 @@ from .access import x_accel
 from .access.base import AccessDenied, HeaderOverrides
 from .access.grant import PredicateHandler
 from .access.predicate import Predicate
+from .explain import explain
 from .http import codings, ranges, response
 from .http.cors import CORS
 from .http.headers import pick, with_one_vary
@@ -24,7 +25,7 @@ from .http.path import file_name, is_traversal, request_path
 from .http.response import CONDITIONAL, Response
 from .known_files import Key, KnownFile, KnownFiles
 from .location import Location
-from .refusals import DotfileLog, log_refused
+from .refusals import DotfileLog, log_refused, why
 from .security import SecuritySettings
 from .servers.send import read_body_nowait, response_writer, send_response
 from .servers.tracked import TrackedWriter
@@ -93,6 +94,9 @@ class FileRequest(NamedTuple):
 
 
 class HTTPError(Exception):
+    reason = "a location with a sandbox has no service workers"
+    """Of a 403."""
+
     def __init__(self, status: int, headers: Headers) -> None:
         super().__init__(status)
         self.status = status
@@ -196,7 +200,7 @@ class LocationHandler:
                     scope, send = grant.onward(scope)
                 await app(scope, receive, send)
                 return
-            answer = self._error_response(request, status, headers)
+            answer = self._error_response(request, status, headers, error)
         if self._has_origins:
             answer = self._with_cors(answer, request)
         if grant is not None:
@@ -251,7 +255,7 @@ class LocationHandler:
                     self.location.root or self.location.url,
                     error,
                 )
-            answer = self._error_response(request, status, more)
+            answer = self._error_response(request, status, more, error)
         if self._has_origins:
             answer = self._with_cors(answer, request)
         await self._send(answer, file, request, scope, receive, send, rate)
@@ -388,9 +392,16 @@ class LocationHandler:
         more = self._cors.headers(request.fields)
         return answer._replace(headers=with_one_vary([*answer.headers, *more]))
 
-    def _error_response(self, request: FileRequest, status: int, headers: Headers) -> Response:
+    def _error_response(
+        self, request: FileRequest, status: int, headers: Headers, error: Exception | None = None
+    ) -> Response:
+        page, location = None, self.location
+        if error is not None and status in (403, 404):
+            reason = why(error, location, request.path)
+            url = self.prefix + request.path
+            page = explain(status, request.headers, url, location.url, reason)
         common = self._known.common_headers(secure=request.secure)
-        return response.error_response(status, [*common, *headers], request.method)
+        return response.error_response(status, [*common, *headers], request.method, page)
 
     async def _redirect_to_tls(self, host: str, scope: Scope, receive: Receive, send: Send) -> None:
         """To TLS, as SecurityMiddleware does, on a host where nothing reaches the application."""

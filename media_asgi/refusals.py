@@ -1,12 +1,15 @@
 """
-Log lines for what is refused.
+Log lines for what is refused, and the reasons in words.
 """
 
 import logging
+import os
 import re
 
-from .http.path import hidden_segment
+from .explain import Why
+from .http.path import file_name, hidden_segment
 from .location import Location
+from .sources.base import FileMissingError, SourceError
 from .types import Scope
 
 logger = logging.getLogger("media_asgi")
@@ -27,6 +30,28 @@ def log_refused(scope: Scope, why: str) -> None:
         # A server that trusts X-Forwarded-For takes any text from it.
         client = repr(client)
     logger.warning("refused client=%s path=%r: %s", client, scope["path"], why)
+
+
+def why(error: Exception, location: Location, path: str) -> Why:
+    """Why the file at ``path`` below the root is a 403 or a 404."""
+    if not isinstance(error, SourceError):
+        return Why(getattr(error, "reason", "access is refused"))
+    folders = [os.path.join(root, "" if location.file else path) for root in location.folders]
+    file = " or ".join(folders) or f"{path} in {location.root or location.url}"
+    cause = error.__cause__
+    if getattr(error, "reason", ""):
+        reason = str(error)
+    elif file_name(path, dotfiles=bool(location.file) or location.dotfiles) is None:
+        segment = hidden_segment(path, location.dotfiles)
+        reason = f"{segment!r} begins with a dot" if segment else "it can't be the name of a file"
+    elif isinstance(cause, OSError):
+        is_root = os.fsdecode(cause.filename or "") in location.folders
+        reason = f"{'the root: ' if is_root else ''}{os.strerror(cause.errno or 0)}"
+    elif isinstance(error, FileMissingError):
+        reason = "no such file in this location"
+    else:
+        reason = str(error)
+    return Why(reason, file)
 
 
 class DotfileLog:

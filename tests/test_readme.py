@@ -377,6 +377,7 @@ EVENTS = [
     ("WARNING", "cut off: the client took nothing", ["%r cut off: %s"]),
     ("WARNING", "a name that begins with a dot", ["%r beneath %s is not served, since it"]),
     ("WARNING", "a store denies access", ["%r: answered 404, since the store denies access"]),
+    ("WARNING", "the root of a location is missing", ["the root %r can't be opened: %s"]),
     ("WARNING", "something has wrapped", ["Something has wrapped Daphne's send()"]),
     ("WARNING", "flow control is off", ["flow control is off for %s: Twisted %s has no %s."]),
     (

@@ -20,12 +20,18 @@ class HeaderOverrides(NamedTuple):
 
 
 class AccessDenied(Exception):
-    """The client may not have the file. ``status`` and ``headers`` are those of the response."""
+    """The client may not have the file. ``status`` and ``headers`` are those of the response.
 
-    def __init__(self, status: int, headers: Headers | None = None) -> None:
+    ``reason``: for the log.
+    """
+
+    def __init__(
+        self, status: int, headers: Headers | None = None, reason: str = "access is refused"
+    ) -> None:
         super().__init__(status)
         self.status = status
         self.headers = headers or []
+        self.reason = reason
 
 
 class LocationOptions(Protocol):

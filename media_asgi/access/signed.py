@@ -46,8 +46,8 @@ class Signed(AccessPolicy):
             grant = signing.verify(
                 urls[0], query, aliases=urls[1:], host=host, leeway=self._leeway, now=now
             )
-        except BadSignature:
-            raise AccessDenied(403) from None
+        except BadSignature as error:
+            raise AccessDenied(403, reason=str(error)) from error
         headers = dict(signing.headers(grant, now))
         cache_control = headers.pop(b"cache-control")
         del headers[b"referrer-policy"]  # is one of the common headers

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..types import Headers
 from . import conditional as preconditions
 from . import ranges
+from .media_types import SANDBOX
 from .ranges import ByteRange
 from .representation import Representation
 
@@ -134,18 +135,25 @@ def _partial(
 
 
 def error_response(
-    status: int, extra: Iterable[tuple[bytes, bytes]] = (), method: str = "GET"
+    status: int,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+    method: str = "GET",
+    page: bytes | None = None,
 ) -> Response:
-    """A response whose body is the status and its phrase.
+    """A response whose body is the status and its phrase, or a page of HTML, which runs no script.
 
     Caches must not store it. They may store a 404 or a 405 by heuristics (section 15.1), and would
     still answer with it after the file was uploaded.
     """
     body = b"" if status == 204 else f"{status} {HTTPStatus(status).phrase}\n".encode("ascii")
     headers = [(b"cache-control", b"no-store"), *extra]
+    type_ = b"text/plain; charset=utf-8"
+    if page is not None:
+        body, type_ = page, b"text/html; charset=utf-8"
+        headers.append((b"content-security-policy", SANDBOX))
     if body:
         headers += [
-            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-type", type_),
             (b"content-length", b"%d" % len(body)),
         ]
     if method == "HEAD":

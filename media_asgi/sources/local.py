@@ -16,6 +16,7 @@ folder that is allowed, its file is opened below that folder in the same way.
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import stat
 import sys
@@ -53,6 +54,12 @@ _IDLE = 1.0
 # How often a worker tries again if the kernel answers EAGAIN without RESOLVE_CACHED (a rename raced
 # a ".." in a link, or a lease is being broken), and its pause in between, in seconds.
 _RETRIES, _RETRY_PAUSE = 20, 0.01
+
+# What open(2) says of a root that is missing or unreadable. The log says it once in this time, in
+# seconds.
+_NO_ROOT, _NEWS = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM}, 60.0
+
+logger = logging.getLogger("media_asgi")
 
 
 class _Folder:
@@ -94,6 +101,7 @@ class LocalSource:
         self._excluded = excluded
         self._folder: _Folder | None = None
         self._watching: asyncio.AbstractEventLoop | None = None
+        self._warned: float | None = None
 
     def version_nowait(self, name: bytes) -> Hashable | None:
         """The version, without opening the file for reading, which takes longer."""
@@ -117,7 +125,7 @@ class LocalSource:
             fd = KERNEL.open_cached(folder.fd, name, TO_READ)
             return LocalFile(fd, _checked(fd, folder.guard), self._workers)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EXDEV):
+            if error.errno in (errno.EAGAIN, errno.EXDEV, errno.EACCES):
                 return None
             raise open_error(error) from error
 
@@ -222,7 +230,11 @@ class LocalSource:
     def _open(self, name: bytes) -> tuple[LocalFile, _Folder | None]:
         if not _BY_DESCRIPTOR:
             return self.open_by_name(name), None
-        folder = _Folder(self.path)
+        try:
+            folder = _Folder(self.path)
+        except OSError as error:
+            self._warn_of_root(error)
+            raise
         for place, _ in self._excluded:
             place.now()
         folder.guard = self._guard(folder)
@@ -234,10 +246,21 @@ class LocalSource:
                 if attempt == _RETRIES:
                     raise
                 time.sleep(_RETRY_PAUSE)
+            except PermissionError as error:
+                if not os.access(self.path, os.X_OK):
+                    self._warn_of_root(error)
+                raise
         status = _checked(fd, folder.guard)
         # Another file system may be mounted below the root.
         is_distant = folder.is_distant or status.st_dev != folder.identity[0]
         return (DistantFile if is_distant else LocalFile)(fd, status, self._workers), folder
+
+    def _warn_of_root(self, error: OSError) -> None:
+        """Once a minute, in a worker. If no descriptor is left, the handler says that."""
+        now = time.monotonic()
+        if error.errno in _NO_ROOT and (self._warned is None or now - self._warned >= _NEWS):
+            self._warned = now
+            logger.warning("the root %r can't be opened: %s", os.fsdecode(self.path), error)
 
     def _resolve(self, folder: _Folder, name: bytes) -> int:
         if self._follow_symlinks is True:

@@ -29,9 +29,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "location": {"access", "conf", "http", "manifest", "options", "signing", "sources", "storage"},
     "security": {"conf", "types"},
     "known_files": {"access", "location", "security", "http", "types"},
-    "refusals": {"location", "http", "types"},
+    "explain": {"conf", "http"},
+    "refusals": {"explain", "location", "sources", "http", "types"},
     "signals": set(),
     "handler": {
+        "explain",
         "signals",
         "known_files",
         "refusals",
