@@ -32,12 +32,17 @@ def log_refused(scope: Scope, why: str) -> None:
     logger.warning("refused client=%s path=%r: %s", client, scope["path"], why)
 
 
+def file_of(location: Location, path: str) -> str:
+    """The place of the file on the disk, or in the store."""
+    files = location.folders if location.file else [f"{one}/{path}" for one in location.folders]
+    return " or ".join(files) or f"{path} in {location.root or location.alias or location.url}"
+
+
 def why(error: Exception, location: Location, path: str) -> Why:
     """Why the file at ``path`` below the root is a 403 or a 404."""
     if not isinstance(error, SourceError):
         return Why(getattr(error, "reason", "access is refused"))
-    folders = [os.path.join(root, "" if location.file else path) for root in location.folders]
-    file = " or ".join(folders) or f"{path} in {location.root or location.url}"
+    file = file_of(location, path)
     cause = error.__cause__
     if getattr(error, "reason", ""):
         reason = str(error)

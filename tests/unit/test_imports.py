@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http", "storage"),
     },
     "apps": {"checks"},
+    "management": {"middleware", "refusals", "signing"},
     "__init__": {"location", "middleware", "sources"},
 }
 
