@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from .access import x_accel
 from .access.base import AccessDenied, HeaderOverrides
+from .access.error_page import ErrorPage
 from .access.grant import PredicateHandler
 from .access.predicate import Predicate
 from .explain import explain
@@ -200,7 +201,16 @@ class LocationHandler:
                     scope, send = grant.onward(scope)
                 await app(scope, receive, send)
                 return
-            answer = self._error_response(request, status, headers, error)
+            page = self._explain(request, status, error)
+            if self.location.error_pages and ErrorPage.answers(status, page, request.headers):
+                if grant is not None:
+                    scope, send = grant.onward(scope)
+                headers = [*self._known.common_headers(secure=secure), *headers]
+                trusted, django = {**scope, "root_path": mount}, self._context.django
+                site_page = ErrorPage(self.location, status, error, headers)
+                await site_page.ask(django, trusted, path, receive, send)
+                return
+            answer = self._error_response(request, status, headers, page)
         if self._has_origins:
             answer = self._with_cors(answer, request)
         if grant is not None:
@@ -255,7 +265,8 @@ class LocationHandler:
                     self.location.root or self.location.url,
                     error,
                 )
-            answer = self._error_response(request, status, more, error)
+            page = self._explain(request, status, error)
+            answer = self._error_response(request, status, more, page)
         if self._has_origins:
             answer = self._with_cors(answer, request)
         await self._send(answer, file, request, scope, receive, send, rate)
@@ -392,14 +403,16 @@ class LocationHandler:
         more = self._cors.headers(request.fields)
         return answer._replace(headers=with_one_vary([*answer.headers, *more]))
 
+    def _explain(self, request: FileRequest, status: int, error: Exception) -> bytes | None:
+        if status not in (403, 404):
+            return None
+        reason = why(error, self.location, request.path)
+        path = self.prefix + request.path
+        return explain(status, request.headers, path, self.location.url, reason)
+
     def _error_response(
-        self, request: FileRequest, status: int, headers: Headers, error: Exception | None = None
+        self, request: FileRequest, status: int, headers: Headers, page: bytes | None = None
     ) -> Response:
-        page, location = None, self.location
-        if error is not None and status in (403, 404):
-            reason = why(error, location, request.path)
-            url = self.prefix + request.path
-            page = explain(status, request.headers, url, location.url, reason)
         common = self._known.common_headers(secure=request.secure)
         return response.error_response(status, [*common, *headers], request.method, page)
 

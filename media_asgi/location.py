@@ -97,6 +97,10 @@ class Location:
     ``login_redirect``: if a predicate returns ``False`` and the user is not logged in, redirect to
     ``LOGIN_URL`` as ``login_required`` does, instead of answering 403. By default ``False``.
 
+    ``error_pages``: answer 403 and 404 by Django's own error handlers and templates, if the client
+    accepts HTML. The exception of an expired link says so, and its ``__cause__`` is Django's
+    ``SignatureExpired``. By default ``False``: a line of text.
+
     ``cors``: a list of the origins whose scripts may read the files, such as
     ``["https://app.example"]``, or ``"*"`` for all origins; or a mapping with these ``origins``,
     with ``headers``, a list of more request headers that scripts may set, and with
@@ -140,6 +144,7 @@ class Location:
     sandbox: bool = True
     fallthrough: bool = False
     login_redirect: bool = False
+    error_pages: bool = False
     cors: str | Collection[str] | Mapping[str, Any] | CORS | None = None
     index: str | None = None
     precompressed: bool = False
@@ -174,7 +179,7 @@ class Location:
             set_(self, "host", conf.own_host(self.url))
         set_(self, "prefix", conf.url_prefix(self.url, self.host))
         set_(self, "roots", self._roots())
-        for name in ("sandbox", "fallthrough", "login_redirect", "precompressed"):
+        for name in ("sandbox", "fallthrough", "login_redirect", "error_pages", "precompressed"):
             conf.check_bool(self._option(name), getattr(self, name))
         for name in ("cache_control", "headers"):
             conf.check_sync(self._option(name), getattr(self, name))
@@ -192,16 +197,19 @@ class Location:
                 )
             set_(self, "access", "public")
         set_(self, "policy", access_policy(self))
-        if self.fallthrough and not self.policy.answers_clients:
-            raise ImproperlyConfigured(
-                f"{self._option('fallthrough')} is True, but an internal location doesn't answer "
-                "clients: its URLs go to the application anyway. Leave fallthrough out."
-            )
-        if self.owns_host and (self.fallthrough or not self.policy.answers_clients):
+        for name in ("fallthrough", "error_pages"):
+            if getattr(self, name) and not self.policy.answers_clients:
+                raise ImproperlyConfigured(
+                    f"{self._option(name)} is True, but an internal location doesn't answer "
+                    f"clients: its URLs go to the application anyway. Leave {name} out."
+                )
+        if self.owns_host and (
+            self.fallthrough or self.error_pages or not self.policy.answers_clients
+        ):
             raise ImproperlyConfigured(
                 f"The location with the host {self.host!r} has it for itself (its url is "
-                f"{self.url!r}), so nothing on it reaches the application. Leave fallthrough and "
-                "access='internal' out, or give it a path of its own."
+                f"{self.url!r}), so nothing on it reaches the application. Leave fallthrough, "
+                "error_pages and access='internal' out, or give it a path of its own."
             )
         folder = self.folders[0] if len(self.roots) == len(self.folders) == 1 else ""
         set_(self, "file", conf.single_file(self.url, folder) if folder else "")

@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
     sandbox: bool
     fallthrough: bool
     login_redirect: bool
+    error_pages: bool
     cors: str | Collection[str] | Mapping[str, Any] | CORS | None
     index: str | None
     precompressed: bool

@@ -12,10 +12,22 @@ from typing import Any, Never
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseForbidden,
+    HttpResponseNotAllowed,
+)
 from django.http.response import HttpResponseBase
+from django.template import TemplateDoesNotExist
+from django.template.loader import get_template
+from django.urls import get_resolver, get_urlconf
+from django.views.defaults import permission_denied
 
 from ..conf import is_async, takes
+from ..explain import Why, explain
+from ..http.media_types import SANDBOX
 from ..http.response import CONDITIONAL
 from ..types import Receive, Scope, Send
 from .base import AccessDenied, AccessPolicy, LocationOptions
@@ -130,8 +142,26 @@ def _named(path: str) -> Iterator[None]:
         raise
 
 
-def _refuse(request: HttpRequest) -> HttpResponse:
-    raise PermissionDenied
+def _refuse(request: Any) -> HttpResponse:
+    location = "/" + request.scope[GRANT].route.removesuffix("<path:path>")
+    reason = Why("the predicate refuses")
+    page = explain(403, request.scope["headers"], request.scope["path"], location, reason)
+    if page is None or not _has_bare_403():
+        raise PermissionDenied
+    headers = {"Content-Security-Policy": SANDBOX.decode(), "Cache-Control": "no-store"}
+    return HttpResponseForbidden(page, headers=headers)
+
+
+def _has_bare_403() -> bool:
+    """Is the project's page for 403 that of Django, which says nothing?"""
+    view: Any = get_resolver(get_urlconf()).resolve_error_handler(403)
+    if view is not permission_denied:
+        return False
+    try:
+        get_template("403.html")
+    except TemplateDoesNotExist:
+        return True
+    return False
 
 
 def authenticated(request: Any, path: str) -> bool:

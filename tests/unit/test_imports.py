@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": {"types"},
     "sources": {"http", "types"},
     "servers": {"sources", "http", "types"},
-    "access": {"conf", "signing", "http", "types"},
+    "access": {"conf", "explain", "signing", "http", "types"},
     "storage": {"conf", "signing"},
     "options": {"access", "http", "manifest", "sources"},
     "location": {"access", "conf", "http", "manifest", "options", "signing", "sources", "storage"},

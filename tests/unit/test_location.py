@@ -113,6 +113,8 @@ REFUSED: list[Any] = [
     ({"access": "everyone"}, ["access", "'everyone'", "'public'", "'internal'", "'signed'"]),
     ({"access": True}, ["access", "True", "'public'"]),
     ({"access": ["public"]}, ["access", "['public']", "'public'"]),
+    ({"access": "internal", "error_pages": True}, ["error_pages", "internal", "Leave"]),
+    ({"error_pages": 1}, ["error_pages", "1", "True or False"]),
     ({"access": "internal", "fallthrough": True}, ["fallthrough", "internal", "Leave"]),
     ({"leeway": 5}, ["leeway", "signed", "leave leeway out"]),
     ({"leeway": "5"}, ["leeway", "'5'"]),
@@ -209,7 +211,7 @@ REFUSED: list[Any] = [
     ({"limit_rate_after": 5}, ["limit_rate_after", "5", "limit_rate is not set"]),
     *[
         ({name: value}, [name, repr(value), "True or False"])
-        for name in ("sandbox", "fallthrough", "login_redirect", "precompressed")
+        for name in ("sandbox", "fallthrough", "login_redirect", "error_pages", "precompressed")
         for value in (1, "yes", None)
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],
@@ -274,6 +276,7 @@ SOME: dict[str, list[Any]] = {
     "dotfiles": [True, [".a"]],
     "sandbox": [False],
     "fallthrough": [True],
+    "error_pages": [True],
     "login_redirect": [True],
     "cors": ["*", ["https://a.example"]],
     "index": ["a.txt"],
