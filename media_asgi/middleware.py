@@ -105,7 +105,7 @@ class MediaMiddleware:
         assembly = Assembly(given or [Location.media()], self._context, self._workers)
         tenants = Tenants(assembly.build, self._context, self._workers(folder="the hosts' roots"))
         self._handlers = assembly.handlers
-        self._router = Router(assembly.handlers, tenants)
+        self.router = Router(assembly.handlers, tenants)
         # The threads for the files of the application's own responses.
         self._file_workers: Workers | None = None
         if middleware_of(FileResponseMiddleware) is not None:
@@ -115,7 +115,7 @@ class MediaMiddleware:
             self._has_internal or self._file_workers is not None or self._backpressure
         )
         self._prefixes = tuple(handler.prefix for handler in self._handlers)
-        self._has_hosts = self._router.has_hosts
+        self._has_hosts = self.router.has_hosts
         self._script_name: str = django_setting("FORCE_SCRIPT_NAME") or ""
         self._is_stale = False
 
@@ -141,7 +141,7 @@ class MediaMiddleware:
             scope = _with_headers(scope)
             if self._is_stale:
                 self._set_up()
-            host, handlers = self._router.of_host(scope)
+            host, handlers = self.router.of_host(scope)
             if scope["type"] == "websocket" and handlers and handlers[-1].location.owns_host:
                 await send({"type": "websocket.close"})
                 return
@@ -149,13 +149,13 @@ class MediaMiddleware:
             mount = self._script_name or root_path(scope, send)
             path = scope["path"]
             if mount or host or path.startswith(self._prefixes) or "//" in path:
-                found = self._router.find(scope, mount, handlers)
+                found = self.router.find(scope, mount, handlers)
                 if found is None and handlers and handlers[-1].location.owns_host:
                     found = handlers[-1], "", ("",)  # a target such as "*", or a full URL
                 if found is not None and not found[0].is_internal:
                     handler, rest, urls = found
                     if host:
-                        handler = await self._router.at_host(handler, handlers, host)
+                        handler = await self.router.at_host(handler, handlers, host)
                     if type(scope.get("headers")) is not list:
                         scope = _with_headers(scope)
                     await handler.serve(
@@ -194,8 +194,8 @@ class MediaMiddleware:
         await self.app(given, receive, interceptor.send)
         if interceptor.target is None:
             return
-        host, handlers = self._router.of_host(scope) if self._has_hosts else ("", self._handlers)
-        found = await self._router.internal(interceptor.target, handlers, host)
+        host, handlers = self.router.of_host(scope) if self._has_hosts else ("", self._handlers)
+        found = await self.router.internal(interceptor.target, handlers, host)
         if found is None:
             logger.error(
                 "%r: the application hands over %r, which is not in an internal location",

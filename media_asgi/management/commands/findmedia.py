@@ -31,12 +31,13 @@ class Command(BaseCommand):
 
     async def _report(self, scope: Any, mount: str) -> None:
         for middleware in MediaMiddleware.instances:
-            host, handlers = middleware._of_host(scope)
-            if found := middleware._find(scope, mount, handlers):
+            router = middleware.router
+            host, handlers = router.of_host(scope)
+            if found := router.find(scope, mount, handlers):
                 break
         else:
             raise CommandError(f"{scope['path']!r} is not below a location. Django answers it.")
-        location = (await middleware._at_host(found[0], handlers, host)).location
+        location = (await router.at_host(found[0], handlers, host)).location
         path = location.policy.file_path(found[1])
         if not path or path.endswith("/"):
             path += location.index or ""

@@ -886,24 +886,16 @@ def test_what_is_known_of_objects_takes_a_bounded_place_in_memory(
     asyncio.run(main())
 
 
-class CachedMedia(MediaMiddleware):
-    """The objects of a store, with a cache before them."""
-
-    cache: Cache
-
-    def _source(self, *_: object) -> Any:
-        return MemoryCache(self.cache.source, max_file=65536)
-
-
 @pytest.mark.parametrize("size", [1024, 300_000], ids=["in memory", "from the disk"])
 def test_access_to_a_kept_object_is_decided_each_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     async def main() -> None:
         cache = Cache(folder, fresh=60)
-        monkeypatch.setattr(CachedMedia, "cache", cache, raising=False)
+        source = MemoryCache(cache.source, max_file=65536)
+        monkeypatch.setattr(Assembly, "_source", lambda *_: source)
         location = Location(url="/private/", root=folder, access="signed")
-        application = CachedMedia(lambda *_: None, location)  # type: ignore[arg-type]
+        application = MediaMiddleware(lambda *_: None, location)  # type: ignore[arg-type]
         await cache.filled(NAME, bytes(size))
         path, _, query = signing.sign_url(f"/private/{NAME.decode()}").partition("?")
         signed: dict[str, Any] = {"query_string": query.encode()}
