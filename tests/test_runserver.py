@@ -169,6 +169,7 @@ def test_media_without_debug(project: Project) -> None:
         assert "System check identified no issues (0 silenced)." in server.log
 
 
+@pytest.mark.slow
 def test_without_daphne_the_check_says_why(project: Project) -> None:
     project.set("")
     project.media.mkdir()

@@ -23,8 +23,8 @@ def way(
 
 # What another process manager or loop serves is one of the four servers, or its twin.
 @ways(
-    *("daphne-unix", "daphne-tls", "uvicorn-h11", "uvicorn-tls", "hypercorn-tls", "granian-tls"),
-    slow=("uvicorn-asyncio", "anycorn", "gunicorn"),
+    *("daphne-unix", "daphne-tls", "uvicorn-tls", "hypercorn-tls", "granian-tls"),
+    slow=("uvicorn-h11", "uvicorn-asyncio", "anycorn", "gunicorn"),
 )
 def test_files_over_tls_unix_sockets_and_other_servers(way: Media) -> None:
     data = noise(12_000_000)

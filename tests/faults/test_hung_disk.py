@@ -106,8 +106,7 @@ def visits(site: WatchedSite, urls: list[str], ends: list[Response]) -> list[thr
 
 KINDS = [
     "daphne",
-    "uvicorn",
-    *[pytest.param(k, marks=pytest.mark.slow) for k in ("hypercorn", "granian")],
+    *[pytest.param(k, marks=pytest.mark.slow) for k in ("uvicorn", "hypercorn", "granian")],
 ]
 
 

@@ -144,7 +144,14 @@ def calls_in(site: WatchedSite, seconds: float) -> int:
 
 @pytest.mark.xdist_group("others")
 @pytest.mark.parametrize(
-    "error", ["enomem", "eoverflow", "einval", "eio", "eperm", "etimedout", "ehostunreach"]
+    "error",
+    [
+        *("einval", "eio"),
+        *[
+            pytest.param(error, marks=pytest.mark.slow)
+            for error in ("enomem", "eoverflow", "eperm", "etimedout", "ehostunreach")
+        ],
+    ],
 )
 def test_a_sendfile_that_fails_is_a_file_that_is_read(error: str, tmp_path: Path) -> None:
     """Reading tells whether it is the file's fault."""

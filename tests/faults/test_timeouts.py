@@ -66,7 +66,13 @@ LEND = (
 )
 
 
-@pytest.mark.parametrize("headers", [[], [("Range", "bytes=10-")]], ids=["whole", "range"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([], id="whole"),
+        pytest.param([("Range", "bytes=10-")], id="range", marks=pytest.mark.slow),
+    ],
+)
 @on("daphne", "uvicorn", slow=LEND[1:3] + LEND[4:])
 def test_who_takes_nothing_is_cut_off(site: WatchedSite, headers: list[tuple[str, str]]) -> None:
     data = pattern(BIG)
@@ -130,7 +136,13 @@ FORGED: dict[str, Callable[[int], str]] = {
 }
 
 
-@pytest.mark.parametrize("forged", FORGED)
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param(forged, marks=[pytest.mark.slow] * (forged != "a bystander's address"))
+        for forged in FORGED
+    ],
+)
 @pytest.mark.xdist_group("others")
 def test_a_stalled_client_is_cut_off_alone_whatever_address_it_tells(
     forged: str, tmp_path: Path

@@ -103,8 +103,8 @@ def sites(run: Start) -> Iterator[Callable[[str], Site]]:
 
 @pytest.fixture(
     params=[
-        pytest.param(name, marks=pytest.mark.xdist_group(f"asked-{name}"))
-        for name in ("daphne", "uvicorn")
+        pytest.param("daphne", marks=pytest.mark.xdist_group("asked-daphne")),
+        pytest.param("uvicorn", marks=[pytest.mark.xdist_group("asked-uvicorn"), pytest.mark.slow]),
     ]
 )
 def name(request: pytest.FixtureRequest) -> str:
@@ -520,6 +520,7 @@ def test_a_slow_predicate_delays_only_its_own_request(name: str, run: Start, url
         while time.monotonic() < deadline:
             assert is_file(site.get("/docs/known.bin"))
             assert site.get("/media/a.txt").body == b"public"
+            time.sleep(0.1)
         (site.root / "go").touch()
         for client in clients[:3]:
             assert is_file(client.response())

@@ -32,7 +32,10 @@ def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=pytest.mark.xdist_group(f"root-{kind}")) for kind in KINDS],
+)
 def site(request: pytest.FixtureRequest, uploads: Path) -> Iterator[Site]:
     name, application, root_path = KINDS[request.param]
     env = {"UPLOADS": str(uploads)}

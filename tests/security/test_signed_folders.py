@@ -35,7 +35,15 @@ class Site:
             return client.get(target, method=method)
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("daphne", marks=pytest.mark.xdist_group("folders-daphne")),
+        pytest.param(
+            "uvicorn", marks=[pytest.mark.xdist_group("folders-uvicorn"), pytest.mark.slow]
+        ),
+    ],
+)
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
