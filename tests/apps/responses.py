@@ -43,7 +43,7 @@ if not settings.configured:
         },
     )
 
-from django_downloadview import PathDownloadView  # type: ignore[import-untyped]  # noqa: E402
+from django_downloadview import PathDownloadView  # noqa: E402
 from wagtail.utils.sendfile_streaming_backend import sendfile  # type: ignore[import-untyped]  # noqa: E402
 
 from media_asgi import Location, MediaMiddleware  # noqa: E402
@@ -230,7 +230,12 @@ def without_objects(told: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name not in ("signal", "sender")}
 
 
-RECEIVERS = {"sync": hear, "async": hear_later, "fail": fail, "fail-later": fail_later}
+RECEIVERS: dict[str, Any] = {
+    "sync": hear,
+    "async": hear_later,
+    "fail": fail,
+    "fail-later": fail_later,
+}
 
 
 def signals(request: Any) -> Any:

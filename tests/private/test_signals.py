@@ -2,7 +2,8 @@
 
 import pytest
 
-from .support import Site, on
+from ..support.site import Site
+from .support import browser_of, on
 
 
 @on("daphne-listening")
@@ -19,7 +20,7 @@ def test_file_sent_names_the_user_that_a_predicate_asked_for(
     site: Site, name: str, url: str, path: str, user: str
 ) -> None:
     site.put(f"asked/{path}", b"data")
-    assert site.browser(name).get(url).status == 200
+    assert browser_of(site, name).get(url).status == 200
     site.logged(f"sent {path} to {user}")
 
 
@@ -27,5 +28,5 @@ def test_file_sent_names_the_user_that_a_predicate_asked_for(
 def test_file_sent_knows_no_user_of_a_file_that_a_view_hands_over(site: Site) -> None:
     site.put("protected/signal-view.txt", b"data")
     header = "X-Accel-Redirect: /protected/signal-view.txt"
-    assert site.browser("alice").get("/sync/answer/", header=header).status == 200
+    assert browser_of(site, "alice").get("/sync/answer/", header=header).status == 200
     site.logged("sent signal-view.txt to None")

@@ -3,40 +3,34 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ..conformance.test_file_responses import Site
 from ..support.client import Connection
-from ..support.servers import Server
-from .support import KIB, MIB
+from ..support.site import Site
+from .support import counted, serve
 
-CHUNK = 64 * KIB
-PER_GIB = 16 * KIB
-
-
-def serve(root: Path, *, tls: bool = False, **options: object) -> Server:
-    env = {"FILES_ROOT": str(root), "FILES_OPTIONS": json.dumps(options)}
-    return Server("daphne", "tests.apps.responses:application", env=env, tls=tls)
+MIB = 1 << 20
+CHUNK = 1 << 16
+PER_GIB = 1 << 14
+OPTIONS = json.dumps({"backpressure": True, "send_timeout": 5})
 
 
-@pytest.fixture(scope="module", params=["daphne", "daphne-tls"])
+@pytest.fixture(scope="module", params=["plain", "tls"])
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("files")
-    is_tls = request.param == "daphne-tls"
-    with serve(root, tls=is_tls, backpressure=True, send_timeout=5) as server:
-        yield Site(server, root)
+    site = serve("daphne", root, tls=request.param == "tls", FILES_OPTIONS=OPTIONS)
+    with site.server:
+        yield site
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    root = tmp_path_factory.mktemp("files")
-    with serve(root) as server:
-        yield Site(server, root)
+@pytest.fixture
+def bare(start: Callable[..., Site]) -> Site:
+    return start("daphne")
 
 
 def growth(site: Site, limit: int) -> int:
@@ -63,8 +57,9 @@ def test_clients_that_read_nothing_cost_what_is_in_flight(site: Site) -> None:
 
 @pytest.mark.slow
 def test_without_the_option_they_cost_the_whole_response(tmp_path: Path) -> None:
-    with serve(tmp_path) as server:
-        assert growth(Site(server, tmp_path), 200 * MIB) >= 200 * MIB
+    site = serve("daphne", tmp_path)
+    with site.server:
+        assert growth(site, 200 * MIB) >= 200 * MIB
 
 
 def test_a_response_arrives_whole(site: Site) -> None:
@@ -107,24 +102,17 @@ def test_an_event_arrives_at_once(site: Site) -> None:
 
 
 def test_the_stream_ends_when_the_client_goes(site: Site) -> None:
-    site.told()
+    has_ended = counted(site, "stream ended")
     for end in ("close", "reset"):
         with Connection(site.server, rcvbuf=4096) as client:
             client.request(f"/stream?count={PER_GIB}")
             next(client.body(client.head()))
             getattr(client, end)()
-    ended = 0
-
-    def both_have_ended() -> bool:
-        nonlocal ended
-        ended += site.told().get("stream ended", 0)
-        return ended >= 2
-
-    site.wait(both_have_ended)
+    site.wait(lambda: has_ended(2))
 
 
 def test_a_client_that_reads_nothing_is_cut_off(site: Site) -> None:
-    site.told()
+    has_ended = counted(site, "stream ended")
     lines = site.server.log.count("'/stream' cut off")
     with Connection(site.server, rcvbuf=4096) as client:
         client.request(f"/stream?count={PER_GIB}")
@@ -132,14 +120,7 @@ def test_a_client_that_reads_nothing_is_cut_off(site: Site) -> None:
         with pytest.raises(ConnectionError):
             for _ in client.body(client.head()):
                 pass
-    ended = 0
-
-    def has_ended() -> bool:
-        nonlocal ended
-        ended += site.told().get("stream ended", 0)
-        return ended >= 1
-
-    site.wait(has_ended)
+    site.wait(lambda: has_ended(1))
 
 
 def test_a_stream_that_fails_is_cut_off(site: Site) -> None:

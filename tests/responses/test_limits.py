@@ -7,17 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from ..support.client import Connection
-from .test_file_responses import FILES, LARGE, LETTERS, Site, start
-
-__all__ = ["start"]
+from ..support.site import Site
+from .support import FILES, LARGE, LETTERS
 
 LIMIT = {"limit_rate": 2_000_000, "limit_rate_after": 1_000_000}
 
 
-@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)])
-def site(request: pytest.FixtureRequest, start: Callable[..., Site]) -> Site:
+@pytest.fixture
+def site(server: str, start: Callable[..., Site]) -> Site:
     return start(
-        request.param,
+        server,
         FILES_LOCATION=json.dumps(LIMIT),
         FILES_OPTIONS=json.dumps({"send_timeout": 0.5}),
     )
@@ -68,7 +67,7 @@ def test_a_client_that_goes_in_a_pause_leaves_nothing_open(site: Site) -> None:
     with Connection(site.server) as client:
         client.request("/media/large.bin")
         next(client.body(client.head()))
-    site.wait(lambda: not [name for name in site.server.descriptors() if str(site.root) in name])
+    site.wait(lambda: not site.open_files())
 
 
 @pytest.mark.parametrize(

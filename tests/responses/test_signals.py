@@ -1,22 +1,20 @@
 """``file_sent`` on real servers: what receivers are told after a download."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ..support.client import Connection
-from .test_file_responses import FILES, GIB, Site, start
-
-__all__ = ["start"]
+from ..support.site import Site
+from .support import FILES, GIB
 
 ALL = "fail fail-later sync async"
 
 
-@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)])
-def site(request: pytest.FixtureRequest, start: Callable[..., Site]) -> Site:
-    return start(request.param, FILES_RECEIVERS=ALL)
+@pytest.fixture
+def site(server: str, start: Callable[..., Site]) -> Site:
+    return start(server, FILES_RECEIVERS=ALL)
 
 
 def heard(site: Site) -> dict[str, Any]:
@@ -24,7 +22,7 @@ def heard(site: Site) -> dict[str, Any]:
     told: list[dict[str, Any]] = []
 
     def has_come() -> bool:
-        told.extend(json.loads(site.get("/signals").body))
+        told.extend(site.ask("/signals"))
         return len(told) >= 2
 
     site.wait(has_come)
@@ -71,7 +69,7 @@ def test_only_downloads_are_told(site: Site) -> None:
     assert site.get("/media/missing.bin").status == 404
     assert site.get("/media/letters.bin", method="POST").status == 405
     assert site.get("/page").status == 200
-    assert json.loads(site.get("/signals").body) == []
+    assert site.ask("/signals") == []
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])

@@ -1,95 +1,22 @@
 """Files that Django's views answer with, on real servers."""
 
+import gzip
 import hashlib
-import json
 import os
-import random
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from ..support.client import Connection, Response, Truncated
-from ..support.servers import Server
-
-OURS = "media_asgi.responses.FileResponseMiddleware"
-SYNC = "tests.apps.responses.sync_only"
-LETTERS = random.Random(4).randbytes(50_000)
-LARGE = random.Random(5).randbytes(3_000_000)
-FILES = {"letters.bin": LETTERS, "large.bin": LARGE, "empty.bin": b"", "text.txt": b"Text" * 500}
-GIB = 1 << 30
+from ..support.site import Site
+from .support import FILES, GIB, LARGE, LETTERS, counted
 
 TAKEN = ["open", "unbuffered", "django", "twice", "field", "positioned", "temporary", "unlinked"]
 NOT_TAKEN = [
     *("bytesio", "content", "gzip", "own-read", "decrypting", "pipe", "read-write", "generator")
 ]
-
-STACKS = {
-    "async": [OURS],
-    "sync": [SYNC, OURS],
-    "sync-below": [OURS, SYNC],
-    "conditional": [OURS, "django.middleware.http.ConditionalGetMiddleware"],
-    "gzip": [OURS, "django.middleware.gzip.GZipMiddleware"],
-    "gzip-outside": ["django.middleware.gzip.GZipMiddleware", OURS],
-    "without": [],
-}
-
-
-class Site:
-    def __init__(self, server: Server, root: Path) -> None:
-        self.server = server
-        self.root = root
-
-    def get(self, target: str, *headers: tuple[str, str], method: str = "GET") -> Response:
-        with Connection(self.server) as client:
-            client.request(target, (*headers, ("Connection", "close")), method=method)
-            response = client.response(method)
-            assert client.ended()
-        return response
-
-    def told(self) -> dict[str, int]:
-        """What the site has counted since the last question."""
-        counted: dict[str, int] = json.loads(self.get("/told").body)
-        return counted
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 45
-        while not condition():
-            assert time.monotonic() < deadline, self.server.log[-3000:]
-            time.sleep(0.02)
-
-
-@pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
-    """Starts each kind of site once."""
-    sites: dict[tuple[str, str], Site] = {}
-
-    def site(server: str, stack: str = "async", **env: str) -> Site:
-        key = (server, stack + json.dumps(env))
-        if key not in sites:
-            root = tmp_path_factory.mktemp("files")
-            for name, data in FILES.items():
-                (root / name).write_bytes(data)
-                hour_ago = time.time() - 3600
-                os.utime(root / name, (hour_ago, hour_ago))
-            env = {
-                "FILES_ROOT": str(root),
-                "FILES_MIDDLEWARE": json.dumps(STACKS[stack]),
-                **env,
-            }
-            sites[key] = Site(Server(server, "tests.apps.responses:application", env=env), root)
-        return sites[key]
-
-    yield site
-    for one in sites.values():
-        one.server.__exit__()
-
-
-@pytest.fixture(params=["daphne", pytest.param("uvicorn", marks=pytest.mark.slow)])
-def site(request: pytest.FixtureRequest, start: Callable[..., Site]) -> Site:
-    return start(request.param)
 
 
 def is_taken(response: Response) -> bool:
@@ -123,7 +50,7 @@ def test_a_plain_file_is_sent_with_ranges_and_validators(site: Site, kind: str, 
 def test_what_is_not_a_plain_file_passes_as_it_is(
     start: Callable[..., Site], site: Site, kind: str
 ) -> None:
-    bare = start(site.server.name, "without")
+    bare = start(site.kind, "without")
     url = f"/sync/{kind}/letters.bin"
     given, expected = (one.get(url, ("Range", "bytes=0-9")) for one in (site, bare))
     names = {"date"}
@@ -237,12 +164,20 @@ def test_two_files_under_one_url_have_two_tags(start: Callable[..., Site]) -> No
 def test_the_response_is_closed_once_after_the_file(
     site: Site, name: str, headers: tuple[tuple[str, str], ...]
 ) -> None:
-    site.told()
+    site.ask("/told")
     site.get(f"/sync/open/{name}", *headers)
-    told = site.told()
-    # One more has finished: the question before.
-    assert told == {"closed": 1, "after the file": 1, "finished": 2}
-    site.wait(lambda: not [name for name in site.server.descriptors() if str(site.root) in name])
+    told: Counter[str] = Counter()
+
+    def has_finished() -> bool:
+        told.update(site.ask("/told"))
+        # Each question has finished when the next one comes.
+        told["questions"] += 1
+        return told["finished"] > told["questions"]
+
+    site.wait(has_finished)
+    assert (told["closed"], told["after the file"]) == (1, 1)
+    assert told["finished"] == told["questions"] + 1
+    site.wait(lambda: not site.open_files())
 
 
 def test_several_ranges_are_sent(site: Site) -> None:
@@ -285,8 +220,6 @@ def test_other_middleware_around_changes_nothing(start: Callable[..., Site], sta
 def test_a_file_that_other_middleware_packs_passes_as_it_is(
     start: Callable[..., Site], stack: str
 ) -> None:
-    import gzip
-
     site = start("daphne", stack)
     response = site.get("/sync/open/text.txt", ("Accept-Encoding", "gzip"), ("Range", "bytes=0-3"))
     assert response.status == 200
@@ -330,13 +263,12 @@ def test_a_hand_over_does_not_wait_for_the_body_that_is_dropped(site: Site, head
     if header == "X-Sendfile":
         header = f"X-Sendfile:%20{site.root}/letters.bin"
     before = site.server.rss()
-    site.told()
+    is_closed = counted(site, "closed")
     for kind in ("open", "generator"):
         response = site.get(f"/sync/{kind}/huge.bin?header={header}", ("Range", "bytes=1-5"))
         assert (response.status, response.body) == (206, LETTERS[1:6])
     assert site.server.rss() - before < 16 << 20
-    told = site.told()
-    assert (told["closed"], told["finished"]) == (2, 3)
+    site.wait(lambda: is_closed(2))
 
 
 def test_a_hand_over_without_an_internal_location_passes_as_it_is(site: Site) -> None:
@@ -350,27 +282,21 @@ def test_a_client_that_goes_leaves_nothing_open(site: Site, name: str) -> None:
     if name == "huge.bin":
         with open(site.root / name, "wb") as file:
             file.truncate(2 * GIB)
-    site.told()
+    is_closed = counted(site, "closed")
     for end in ("close", "reset"):
         with Connection(site.server, rcvbuf=4096) as client:
             client.request(f"/sync/open/{name}")
             client.head()
             getattr(client, end)()
-    counted: dict[str, Any] = {"closed": 0}
-
-    def closed() -> bool:
-        counted["closed"] += site.told().get("closed", 0)
-        files = [name for name in site.server.descriptors() if str(site.root) in name]
-        return counted["closed"] == 2 and not files
-
-    site.wait(closed)
+    site.wait(lambda: is_closed(2))
+    site.wait(lambda: not site.open_files())
     assert site.get("/page").status == 200
 
 
 def test_a_file_that_is_truncated_while_it_is_sent_is_cut_off(site: Site) -> None:
     with open(site.root / "short.bin", "wb") as file:
         file.truncate(GIB)
-    site.told()
+    is_closed = counted(site, "closed")
     with Connection(site.server, rcvbuf=4096) as client:
         client.request("/sync/open/short.bin")
         response = client.head()
@@ -379,14 +305,7 @@ def test_a_file_that_is_truncated_while_it_is_sent_is_cut_off(site: Site) -> Non
             for _ in client.body(response):
                 pass
     site.wait(lambda: "cut off: the file ends at byte" in site.server.log)
-    counted = 0
-
-    def closed() -> bool:
-        nonlocal counted
-        counted += site.told().get("closed", 0)
-        return counted == 1
-
-    site.wait(closed)
+    site.wait(lambda: is_closed(1))
 
 
 def test_without_the_middleware_a_file_passes_as_it_is(start: Callable[..., Site]) -> None:
