@@ -3,7 +3,9 @@
 import os
 import sys
 
+import django
 import pytest
+from django.conf import settings
 
 from .support.servers import ROOT
 
@@ -14,6 +16,10 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(ROOT / ".pytest_cache" / "bytecode")
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Once, for all tests: whichever folder is collected first would decide otherwise.
+settings.configure(ROOT_URLCONF=())
+django.setup()
 
 
 @pytest.fixture(scope="session")

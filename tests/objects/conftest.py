@@ -3,13 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from django.conf import settings
 
 from .engines import ENGINES, Engine, running
 from .support import QUICK, SLOW, Bucket, serving
-
-if not settings.configured:  # django-storages asks it
-    settings.configure(ROOT_URLCONF=())
 
 
 @pytest.fixture(scope="session")

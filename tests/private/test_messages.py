@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from media_asgi import Location, MediaMiddleware
 from media_asgi.sources import local
@@ -252,8 +251,6 @@ def test_a_guarded_folder_in_another_case(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("redirects", [True, False])
 def test_a_query_that_is_no_text(tmp_path: Path, *, redirects: bool) -> None:
     """Django's request can't hold it. Daphne and uvicorn refuse it themselves; others don't."""
-    if not settings.configured:
-        settings.configure(ROOT_URLCONF=())
     asked: list[str] = []
 
     def refuse(request: Any, path: str) -> bool:

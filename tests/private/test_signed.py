@@ -22,8 +22,6 @@ SECRET_KEY = "for these tests alone"
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not settings.configured:
-        settings.configure()
     monkeypatch.setitem(vars(settings), "SECRET_KEY", SECRET_KEY)
 
 

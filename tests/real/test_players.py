@@ -98,8 +98,6 @@ def test_a_private_playlist_plays(
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not settings.configured:
-        settings.configure()
     monkeypatch.setitem(vars(settings), "SECRET_KEY", "for these tests alone")
     monkeypatch.setattr(signing, "location_prefixes", {})  # other tests' locations
     folder_url = sign_prefix(f"/private/{folder}/")

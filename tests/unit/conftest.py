@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import django
 import pytest
-from django.conf import settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
@@ -14,10 +12,6 @@ from media_asgi import Location, MediaMiddleware
 from media_asgi.sources import local_file
 
 from .support import LARGE, Failing, Inner, age
-
-if not settings.configured:
-    settings.configure(ROOT_URLCONF=())
-django.setup()
 
 # More of them find more: EXAMPLES=10000 takes some minutes.
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))

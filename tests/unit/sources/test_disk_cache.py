@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from media_asgi import Location, MediaMiddleware, signing
+from media_asgi.assembly import Assembly
 from media_asgi.sources import cache_folder, disk_cache
 from media_asgi.sources.base import (
     NOTHING,
