@@ -23,14 +23,8 @@ pytestmark = pytest.mark.xdist_group("objects")
 DATA = noise(5_000_000)
 
 SERVERS = [
-    pytest.param(
-        name,
-        marks=[
-            pytest.mark.xdist_group(f"object-faults-{name}"),
-            *[pytest.mark.slow] * (name != "uvicorn"),
-        ],
-    )
-    for name in ("uvicorn", "daphne", "hypercorn", "granian")
+    pytest.param("uvicorn"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("daphne", "hypercorn", "granian")),
 ]
 
 

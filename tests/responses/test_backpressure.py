@@ -18,7 +18,13 @@ PER_GIB = 1 << 14
 OPTIONS = json.dumps({"backpressure": True, "send_timeout": 5})
 
 
-@pytest.fixture(scope="module", params=["plain", "tls"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(way, marks=pytest.mark.xdist_group(f"backpressure-{way}"))
+        for way in ("plain", "tls")
+    ],
+)
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
