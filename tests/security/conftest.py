@@ -6,9 +6,6 @@ from django.conf import UserSettingsHolder, settings
 
 from ..fuzz.target import Target
 
-if not settings.configured:
-    settings.configure(ROOT_URLCONF=())
-
 
 @contextmanager
 def _secret_key() -> Iterator[None]:
