@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from .support import serve
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
     sites: dict[str, Site] = {}
 
-    def site(server: str, stack: str = "async", **env: str) -> Site:
+    def site(server: str, stack: str = "async", **env: Any) -> Site:
         key = json.dumps([server, stack, env])
         if key not in sites:
             sites[key] = serve(server, tmp_path_factory.mktemp("files"), stack, **env)

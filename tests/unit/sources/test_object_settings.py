@@ -167,7 +167,7 @@ def test_a_google_storage(made: list[StoreSettings], environment: pytest.MonkeyP
     storage = GoogleCloudStorage(
         bucket_name="bucket",
         location="media",
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        credentials=AnonymousCredentials(),
     )
     settings = read(storage, made=made)
     assert (settings.kind, settings.bucket, settings.prefix) == ("gs", "bucket", "media")
