@@ -41,3 +41,5 @@ class Options(TypedDict, total=False):
     precompressed: bool
     leeway: float | timedelta
     cache: DiskCache | None
+    limit_rate: int | None
+    limit_rate_after: int
