@@ -138,7 +138,7 @@ class DiskCacheSource:
         self._is_immutable = is_immutable
         path = os.fspath(options.path)
         self._folder = CacheFolder(path, options.max_size)
-        self._files = LocalSource(path, workers)
+        self._files = LocalSource(path, workers, warns=False)
         self._fillers = Workers(_MAX_FILLS, path)
         self._entries: dict[bytes, _Entry] = {}
         self._asking: dict[bytes, asyncio.Task[_Entry | None]] = {}

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import stat
 import sys
@@ -84,7 +85,7 @@ class LocalSource:
 
     ``follow_symlinks``: ``True`` follows every link; a list follows links into these folders too.
     ``excluded``: folders whose files belong to a more restricted location. No name and no link of
-    this source reaches them.
+    this source reaches them. ``warns``: log that the folder can't be opened.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class LocalSource:
         *,
         follow_symlinks: bool | Collection[str | os.PathLike[str]] = False,
         excluded: Sequence[ExcludedFolder] = (),
+        warns: bool = True,
     ) -> None:
         self.path = os.fsencode(path)
         self._workers = workers
@@ -101,7 +103,8 @@ class LocalSource:
         self._excluded = excluded
         self._folder: _Folder | None = None
         self._watching: asyncio.AbstractEventLoop | None = None
-        self._warned: float | None = None
+        self._warns = warns
+        self._warned = -math.inf
 
     def version_nowait(self, name: bytes) -> Hashable | None:
         """The version, without opening the file for reading, which takes longer."""
@@ -258,7 +261,7 @@ class LocalSource:
     def _warn_of_root(self, error: OSError) -> None:
         """Once a minute, in a worker. If no descriptor is left, the handler says that."""
         now = time.monotonic()
-        if error.errno in _NO_ROOT and (self._warned is None or now - self._warned >= _NEWS):
+        if self._warns and error.errno in _NO_ROOT and now - self._warned >= _NEWS:
             self._warned = now
             logger.warning("the root %r can't be opened: %s", os.fsdecode(self.path), error)
 
