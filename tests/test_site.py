@@ -221,6 +221,9 @@ def test_links_are_for_who_has_them(site: Site, browser: Browser) -> None:
         assert browser.get(url)["cache-control"].startswith("private, max-age=")
         assert browser.get(url)["referrer-policy"] == "no-referrer"
         assert browser.get(path).status == 403
+        page = browser.get(path, ("Accept", "text/html"))
+        assert page.status == 403
+        assert b"You may not see this" in page.body
         assert browser.get(url.replace("media-expires=1", "media-expires=2")).status == 403
     downloads = {url for url in urls if "media-download=" in url}
     assert len(downloads) == len(urls) / 2

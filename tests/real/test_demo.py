@@ -218,6 +218,18 @@ def test_the_film_seeks(address: str, page: Page) -> None:
     page.wait_for_function("!document.querySelector('video').seeking")
 
 
+def test_a_link_that_has_ended_says_so_as_a_page_of_the_site(address: str, page: Page) -> None:
+    page.goto(f"{address}/links/?seconds=10")
+    card = page.locator(".card.image")
+    link = card.locator("[data-link]").get_attribute("data-link")
+    page.wait_for_function("document.querySelector('.card.image .left.ended')")
+    answer = page.goto(f"{address}{link}")
+    assert answer
+    assert answer.status == 403
+    assert "The link has expired." in page.inner_text("main")
+    assert page.locator(".bar").is_visible()
+
+
 @pytest.mark.parametrize("path", ["/", "/proofs/", "/links/", "/nothing/"])
 def test_nothing_is_wider_than_the_screen(address: str, page: Page, path: str) -> None:
     page.goto(address + path)

@@ -22,7 +22,8 @@ websocket = AuthMiddlewareStack(
 locations = (
     Location.media(),
     Location.storage("protected", access="internal"),  # what views hand over
-    Location.storage("shared"),  # for who has a link that its SignedMediaStorage made
+    # For who has a link that its SignedMediaStorage made. To others it says so in the site's style.
+    Location.storage("shared", error_pages=True),
 )
 
 application = MediaMiddleware(
