@@ -20,6 +20,7 @@ from .base import (
     ClientStalledError,
     abort_on,
 )
+from .turns import next_turn
 
 logger = logging.getLogger("media_asgi")
 
@@ -71,7 +72,7 @@ class ASGIResponseWriter:
         self._written += len(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}
         await self._deliver(message, self._send_timeout)
-        await asyncio.sleep(0)  # others get their turn
+        await next_turn()
 
     def chunk_size(self, size: int) -> int:
         """How many bytes to write next, ``size`` at most.

@@ -36,6 +36,7 @@ from .base import (
 )
 from .peers import is_full, reset, unsent, window
 from .push_producer import LONGEST_PAUSE, PushProducer
+from .turns import next_turn
 from .twisted_transports import (
     below_tls,
     buffered,
@@ -130,7 +131,7 @@ class DaphneResponseWriter(PushProducer):
     async def write(self, data: bytes) -> None:
         if self._sent:
             self._register()
-            await asyncio.sleep(0)  # others get their turn
+            await next_turn()
         if self._is_lost:
             raise ClientDisconnectedError
         self._sent += len(data)
@@ -310,7 +311,7 @@ class DaphneResponseWriter(PushProducer):
             # Daphne's access log tells this number.
             self._request.sentLength += sent
             self._restart_clock()
-            await asyncio.sleep(0)  # others get their turn
+            await next_turn()
         return offset - region.start
 
     async def _writable(self, fd: int) -> None:
