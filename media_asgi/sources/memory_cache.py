@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Hashable
 
 from ..http.representation import FileInfo, is_settled
-from .base import WHOLE, Source, SourceFile, Wanted
+from .base import NOTHING, WHOLE, Source, SourceFile, Wanted
 
 # One change has no time stamp: a store through a mapping, into a page that has not been written to
 # the disk yet. So content is kept for no longer. Seconds.
@@ -21,15 +21,12 @@ _CAPACITY = 4 * 1024 * 1024
 class MemoryFile:
     """The content of a file."""
 
-    __slots__ = ("_content", "_until", "info")
+    __slots__ = ("_content", "info", "until")
 
     def __init__(self, info: FileInfo, content: bytes) -> None:
         self.info = info
         self._content = content
-        self._until = time.monotonic() + _LIFETIME
-
-    def is_fresh(self) -> bool:
-        return time.monotonic() <= self._until
+        self.until = time.monotonic() + _LIFETIME
 
     def read_nowait(self, start: int, size: int) -> bytes:
         if not start and size >= len(self._content):
@@ -69,11 +66,11 @@ class MemoryCache:
         return self._source.version_nowait(name)
 
     def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
-        if wanted is WHOLE:
+        if wanted is WHOLE or wanted is NOTHING:
             kept = self._files.get(name)
             if (
                 kept is not None
-                and kept.is_fresh()
+                and time.monotonic() <= kept.until
                 and self._source.version_nowait(name) == kept.info.version
             ):
                 return kept
