@@ -17,6 +17,9 @@ MAX_RANGES = 64
 _SPEC = re.compile(rb"(?:([0-9]+)-([0-9]*)|-([0-9]+))")
 _OWS = b" \t"
 
+# The form that browsers and players send, which needs no more than one look.
+_ORDINARY = re.compile(rb"bytes=([0-9]{1,18})-([0-9]{1,18})")
+
 # 19 digits hold every file offset. int() raises ValueError for thousands of digits.
 _MAX_DIGITS = 19
 _BEYOND: int = 10**_MAX_DIGITS
@@ -47,6 +50,11 @@ def parse(value: bytes, size: int) -> list[ByteRange] | None:
 
     Raises ``RangeNotSatisfiable`` if all ranges were dropped.
     """
+    ordinary = _ORDINARY.fullmatch(value)
+    if ordinary is not None:
+        start, end = int(ordinary[1]), int(ordinary[2])
+        if start <= end < size:
+            return [ByteRange(start, end + 1)]
     unit, equals, set_ = value.partition(b"=")
     # Units are case-insensitive (section 14.1). A list may have a few extra commas (section
     # 5.6.1.2), but not an unlimited number.

@@ -15,18 +15,12 @@ from .media_types import SANDBOX
 from .ranges import ByteRange
 from .representation import Representation
 
-# The fields of a request that change the response.
-CONDITIONAL = frozenset(
-    {
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-range",
-        b"if-unmodified-since",
-        b"range",
-    }
+_PRECONDITIONS = frozenset(
+    {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since"}
 )
 
+# The fields of a request that change the response.
+CONDITIONAL = _PRECONDITIONS | {b"if-range", b"range"}
 
 # nginx reads up to 1 GiB of a response ahead of its client (proxy_max_temp_file_size), and then
 # nothing until the client has read that. For us this looks like a stalled client. So nginx is told
@@ -56,7 +50,9 @@ def respond(
     ``boundary``: returns the separator of the parts of a multipart response. The file must not hold
     it.
     """
-    status = preconditions.evaluate(method, fields, current)
+    status = None
+    if not _PRECONDITIONS.isdisjoint(fields):
+        status = preconditions.evaluate(method, fields, current)
     if status == 304:
         return not_modified(current)
     if status is not None:
@@ -122,7 +118,7 @@ def _partial(
 ) -> Response:
     body: Sequence[bytes | ByteRange]
     if len(selected) == 1:
-        body, length = selected, len(selected[0])
+        body, length = selected, selected[0].stop - selected[0].start
         headers = _headers(current, current.content_type, length)
         headers.append((b"content-range", ranges.content_range(selected[0], current.size)))
     else:
