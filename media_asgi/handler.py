@@ -291,7 +291,7 @@ class LocationHandler:
     ) -> tuple[Response, SourceFile | None] | None:
         """The response and its file, or ``None`` if that needs waiting."""
         method, path, fields, secure, _ = request
-        is_whole = method == "GET" and CONDITIONAL.isdisjoint(fields)
+        is_whole = method == "GET" and (not fields or CONDITIONAL.isdisjoint(fields))
         wanted = WHOLE if is_whole else NOTHING
         preferred: tuple[bytes, ...] = ()
         if self._has_variants:
@@ -375,7 +375,7 @@ class LocationHandler:
         """Has the client the file as it is now, and does it ask for nothing else?"""
         return (
             fields.get(b"if-none-match") == known.representation.etag
-            and fields.keys() <= _REVALIDATION
+            and (len(fields) == 1 or fields.keys() <= _REVALIDATION)
             and self._source.version_nowait(known.name) == known.version
         )
 
