@@ -18,7 +18,7 @@ from .handler import HandlerContext
 from .http import response
 from .http.headers import NOSNIFF
 from .location import Location
-from .responses import STREAMED, FileResponseMiddleware, FileSender
+from .responses import SENDER, FileResponseMiddleware, FileSender
 from .routing import Router
 from .security import SecuritySettings
 from .servers.backpressure import BackpressureSend
@@ -183,10 +183,10 @@ class MediaMiddleware:
         ``onward`` gets every other answer.
         """
         given, drop_body = scope, None
-        if self._file_workers is not None and STREAMED not in scope:
+        if self._file_workers is not None and SENDER not in scope:
             sender = FileSender(self._context, self._file_workers, scope, send, onward)
-            given = {**scope, STREAMED: sender.streamed}
-            onward, drop_body = sender.send, sender.streamed.drop_body
+            given = {**scope, SENDER: sender}
+            onward, drop_body = sender.send, sender.drop_body
         if not self._has_internal:
             await self.app(given, receive, onward)
             return

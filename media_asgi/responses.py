@@ -20,7 +20,7 @@ import secrets
 import stat
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.files import File
@@ -31,16 +31,17 @@ from .handler import HandlerContext, status_of
 from .http import response
 from .http.headers import pick
 from .http.ranges import ByteRange
-from .http.representation import Representation, describe, etag_with
+from .http.representation import FileInfo, Representation, describe, etag_with
 from .http.response import CONDITIONAL, Response
 from .servers.send import response_writer, send_response
 from .sources.base import SourceError
+from .sources.descriptor import Descriptor
 from .sources.local_file import DistantFile
-from .sources.workers import Workers
+from .sources.workers import Workers, in_worker
 from .types import Headers, Message, Scope, Send
 
-STREAMED = "media_asgi.streamed"
-"""Where the scope of a request has its ``StreamedResponse``."""
+SENDER = "media_asgi.sender"
+"""Where the scope of a request has its ``FileSender``."""
 
 # A subclass that overrides one of these has a stream of its own.
 _STREAM = ("__aiter__", "__iter__", "streaming_content")
@@ -81,64 +82,10 @@ class FileResponseMiddleware:
 
 
 def _shown(request: Any, answer: Any) -> Any:
-    streamed = getattr(request, "scope", {}).get(STREAMED)  # WSGI has not a scope
-    if streamed is not None and answer.streaming:
-        streamed.response = answer
+    sender = getattr(request, "scope", {}).get(SENDER)  # WSGI has not a scope
+    if sender is not None and answer.streaming:
+        sender.response = answer
     return answer
-
-
-class OpenFile(NamedTuple):
-    """The file of a response, with a descriptor of our own."""
-
-    file: DistantFile
-    start: int
-    """The first byte of the response."""
-    identity: bytes
-    """The file's path, or its device and inode."""
-
-
-class StreamedResponse:
-    """The streaming response of one request, which ``FileResponseMiddleware`` has seen."""
-
-    response: Any = None
-
-    @property
-    def is_sent(self) -> bool:
-        """Is it the response that Django sends now? Other middleware may have replaced it."""
-        seen = self.response
-        return getattr(seen, "_handler_class", None) is not None and not seen.closed
-
-    def drop_body(self) -> None:
-        """Let Django send an empty body, and close the response."""
-        if self.is_sent:
-            self.response.streaming_content = _nothing()
-
-    def open(self, status: int, headers: Headers, workers: Workers) -> OpenFile | None:
-        """The file, if the response is nothing but a file's bytes up to its end."""
-        if status != 200 or not self.is_sent or _NOT_PLAIN.intersection(dict(headers)):
-            return None
-        if _value(headers, b"accept-ranges") not in (None, b"bytes"):
-            return None
-        try:
-            if (found := _plain_file(self.response)) is None:
-                return None
-            file, start = found
-            stat_result = os.fstat(file.fileno())
-            promised = b"%d" % (stat_result.st_size - start)
-            # Whoever has changed the body has changed or removed its length.
-            if not stat.S_ISREG(stat_result.st_mode) or promised != _value(
-                headers, b"content-length"
-            ):
-                return None
-            if isinstance(name := file.name, str | bytes):
-                identity = os.fsencode(os.path.abspath(name))
-            else:  # the number of a descriptor
-                identity = b"%d %d" % (stat_result.st_dev, stat_result.st_ino)
-            # Its close(2) may wait, as on a network file system.
-            ours = DistantFile(os.dup(file.fileno()), stat_result, workers)
-        except Exception:  # a closed file, or no descriptor is left: Django may serve it yet
-            return None
-        return OpenFile(ours, start, identity)
 
 
 async def _nothing() -> AsyncIterator[bytes]:
@@ -180,15 +127,11 @@ class FileSender:
     """Stands between Django and ``send``, and sends a file in place of its response."""
 
     def __init__(
-        self,
-        context: HandlerContext,
-        workers: Workers,
-        scope: Scope,
-        send: Send,
-        onward: Send,
+        self, context: HandlerContext, workers: Workers, scope: Scope, send: Send, onward: Send
     ) -> None:
         """``send``: the server's own. ``onward``: gets what is not a file."""
-        self.streamed = StreamedResponse()
+        self.response: Any = None
+        """The streaming response that ``FileResponseMiddleware`` has seen."""
         self._context = context
         self._workers = workers
         self._scope = scope
@@ -196,36 +139,90 @@ class FileSender:
         self._onward = onward
         self._has_file = False
 
+    def drop_body(self) -> None:
+        """Let Django send an empty body, and close the response."""
+        if self._is_current():
+            self.response.streaming_content = _nothing()
+
+    def _is_current(self) -> bool:
+        """Does Django send this response now? Other middleware may have replaced it."""
+        seen = self.response
+        return getattr(seen, "_handler_class", None) is not None and not seen.closed
+
     async def send(self, message: Message) -> None:
         if self._has_file:
             return
-        if message["type"] == "http.response.start" and self.streamed.response is not None:
+        if message["type"] == "http.response.start" and self._is_current():
             given = [*message.get("headers", ())]  # ASGI allows an iterator, which is read once
             headers = [(name.lower(), value) for name, value in given]
-            opened = self.streamed.open(message["status"], headers, self._workers)
+            opened = await self._open(headers) if message["status"] == 200 else None
             if opened is not None:
                 self._has_file = True
-                self.streamed.drop_body()
+                self.drop_body()
                 # Django waits for this, and closes the response after it.
-                await self._send_file(opened, headers)
+                await self._send_file(*opened, headers)
                 return
             message = {**message, "headers": given}
         await self._onward(message)
 
-    async def _send_file(self, opened: OpenFile, headers: Headers) -> None:
+    async def _open(self, headers: Headers) -> tuple[DistantFile, int, bytes] | None:
+        """The file, the first byte, and what names the file; with a descriptor of our own.
+
+        ``None`` unless the response is nothing but the file's bytes, up to its end.
+        """
+        if _NOT_PLAIN.intersection(dict(headers)) or (
+            _value(headers, b"accept-ranges") not in (None, b"bytes")
+        ):
+            return None
+        try:
+            if (found := _plain_file(self.response)) is None:
+                return None
+            file, start = found
+            name, ours = file.name, Descriptor(os.dup(file.fileno()), self._workers)
+        except Exception:  # a closed file, or no descriptor is left: Django will see
+            return None
+        try:
+            # On a network file system this waits, and so may close(2).
+            stat_result = await in_worker(self._workers, (ours,), os.fstat, ours.fd)
+            promised = b"%d" % (stat_result.st_size - start)
+            # Whoever has changed the body has changed or removed its length.
+            if stat.S_ISREG(stat_result.st_mode) and promised == _value(headers, b"content-length"):
+                ours.hold()
+                return (
+                    DistantFile(ours.fd, stat_result, self._workers, ours),
+                    start,
+                    _identity(name, stat_result),
+                )
+        except (OSError, SourceError):
+            pass
+        finally:
+            ours.close()
+        return None
+
+    async def _send_file(
+        self, file: DistantFile, start: int, identity: bytes, headers: Headers
+    ) -> None:
         scope, context = self._scope, self._context
         try:
-            answer = _response(scope, opened, headers)
+            current = _representation(file.info, start, identity, headers)
+            answer = _response(scope, current, start)
         except BaseException:
-            opened.file.close()
+            file.close()
             raise
         writer = response_writer(scope, _nothing_comes, self._send, context.send_timeout)
         path, size = scope["path"], context.chunk_size
         try:
-            await send_response(writer, answer, opened.file, path, size)
+            await send_response(writer, answer, file, path, size)
         except SourceError as error:
             answer = response.error_response(*status_of(error, scope), scope["method"])
             await send_response(writer, answer, None, path, size)
+
+
+def _identity(name: Any, stat_result: os.stat_result) -> bytes:
+    """The path of a file, or its device and inode: the name may be the number of a descriptor."""
+    if isinstance(name, str | bytes):
+        return os.fsencode(os.path.abspath(name))
+    return b"%d %d" % (stat_result.st_dev, stat_result.st_ino)
 
 
 async def _nothing_comes() -> Message:
@@ -233,18 +230,14 @@ async def _nothing_comes() -> Message:
     return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
 
-def _response(scope: Scope, opened: OpenFile, headers: Headers) -> Response:
+def _response(scope: Scope, current: Representation, start: int) -> Response:
     method, fields = scope["method"], pick(scope["headers"], CONDITIONAL)
     if method not in ("GET", "HEAD"):
         # Validators and ranges are for these two. Any other method gets the file.
         method, fields = "GET", {}
     answer = response.respond(
-        method,
-        fields,
-        _representation(opened, headers),
-        lambda: secrets.token_hex(16).encode("ascii"),
+        method, fields, current, lambda: secrets.token_hex(16).encode("ascii")
     )
-    start = opened.start
     body = [
         ByteRange(start + part.start, start + part.stop) if isinstance(part, ByteRange) else part
         for part in answer.body
@@ -252,11 +245,12 @@ def _response(scope: Scope, opened: OpenFile, headers: Headers) -> Response:
     return answer._replace(body=body)
 
 
-def _representation(opened: OpenFile, headers: Headers) -> Representation:
+def _representation(
+    info: FileInfo, start: int, identity: bytes, headers: Headers
+) -> Representation:
     """The file as the application describes it. Validators of its own count."""
-    file, start, identity = opened
     current = describe(
-        file.info._replace(size=file.info.size - start),
+        info._replace(size=info.size - start),
         time.time(),
         cache_control=_value(headers, b"cache-control") or b"private, no-cache",
         content_type=_value(headers, b"content-type") or b"application/octet-stream",

@@ -18,6 +18,7 @@ from .base import ClientDisconnectedError, ResponseWriter, abort_on
 from .daphne import DaphneResponseWriter
 from .daphne_http2 import DaphneHTTP2ResponseWriter
 from .daphne_request import is_running, request_of
+from .tracked import TrackedWriter
 
 logger = logging.getLogger("media_asgi")
 
@@ -64,7 +65,7 @@ async def send_response(
     ``path`` is for the log. Raises ``SourceError`` only while nothing has been sent yet.
     """
     try:
-        if file is not None and response.length > chunk_size:
+        if file is not None and (response.length > chunk_size or type(writer) is TrackedWriter):
             await _stream(writer, response, file, path, chunk_size)
             return
         if (body := read_body_nowait(response, file)) is None:

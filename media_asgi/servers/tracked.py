@@ -9,7 +9,7 @@ import asyncio
 from ..sources.base import FileRegion
 from ..sources.descriptor import Descriptor
 from ..types import Headers, Scope
-from .base import ClientDisconnectedError, ResponseWriter, abort_on
+from .base import ResponseWriter
 
 # With a limit, the bytes of this many parts of a second are sent at once.
 _PARTS = 8
@@ -33,21 +33,7 @@ class TrackedWriter:
         return asyncio.get_running_loop().time() - self._begin
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
-        try:
-            await self.start(status, headers)
-            start = 0
-            while start < len(body):
-                stop = start + self.chunk_size(len(body))
-                await self.write(body[start:stop])
-                start = stop
-            await self.finish()
-        except ClientDisconnectedError as error:
-            await abort_on(error, self)
-        except BaseException:
-            await self.abort()
-            raise
-        finally:
-            self.close()
+        await self._writer.send(status, headers, body)  # an error, which is not counted
 
     async def start(self, status: int, headers: Headers) -> None:
         await self._writer.start(status, headers)

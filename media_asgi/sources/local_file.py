@@ -57,12 +57,18 @@ class LocalFile:
 
     __slots__ = ("_descriptor", "_device", "fd", "info", "workers")
 
-    def __init__(self, fd: int, stat_result: os.stat_result, workers: Workers) -> None:
+    def __init__(
+        self,
+        fd: int,
+        stat_result: os.stat_result,
+        workers: Workers,
+        descriptor: Descriptor | None = None,
+    ) -> None:
         self.fd = fd
         self.info = file_info(stat_result)
         self.workers = workers
         self._device = stat_result.st_dev
-        self._descriptor: Descriptor | None = None
+        self._descriptor = descriptor
 
     @property
     def descriptor(self) -> Descriptor:
