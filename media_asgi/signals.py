@@ -4,7 +4,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
-from django.db import connections
+from django.db import close_old_connections
 from django.dispatch import Signal
 
 file_sent = Signal()
@@ -23,9 +23,9 @@ Receivers are sync or async. The sender is the class ``Location``. The arguments
 
 async def send_file_sent(sender: type, **arguments: Any) -> None:
     """Call the receivers. Django logs their exceptions."""
-    # As around a request of Django's: sync receivers and the ORM have a thread of their own, whose
-    # connections to the database nobody else would close.
+    # As around a request of Django's: sync receivers and the ORM have a thread of their own. Nobody
+    # else would close its connections to the database.
     async with ThreadSensitiveContext():
         await file_sent.asend_robust(sender, **arguments)
         if settings.configured:
-            await sync_to_async(connections.close_all)()
+            await sync_to_async(close_old_connections)()

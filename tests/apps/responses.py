@@ -159,6 +159,34 @@ def sync_only(get_response: Any) -> Any:
     return middleware
 
 
+def replacing(get_response: Any) -> Any:
+    """A middleware that answers by itself, with as many bytes as the view."""
+
+    def middleware(request: Any) -> Any:
+        length = int(get_response(request)["Content-Length"])
+        return HttpResponse(b"x" * length, headers={"Content-Length": length})
+
+    return middleware
+
+
+def holding(application: Any) -> Any:
+    """An ASGI middleware that holds the head back until it has seen some of the body."""
+
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
+        held: list[Any] = []
+
+        async def own_send(message: Any) -> None:
+            held.append(message)
+            if message["type"] != "http.response.start":
+                for one in held:
+                    await send(one)
+                held.clear()
+
+        await application(scope, receive, own_send)
+
+    return middleware
+
+
 class Closer:
     def __init__(self, response: Any) -> None:
         self.file = getattr(response, "file_to_stream", None)
@@ -315,6 +343,8 @@ OPTIONS = json.loads(os.environ.get("FILES_OPTIONS", "{}"))
 LOCATION = json.loads(os.environ.get("FILES_LOCATION", "{}"))
 
 django: Any = get_asgi_application()
+if os.environ.get("FILES_ASGI") == "holding":
+    django = holding(django)
 application = MediaMiddleware(
     django,
     Location(url="/media/", root=ROOT, **LOCATION),

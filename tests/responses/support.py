@@ -25,6 +25,7 @@ STACKS = {
     "conditional": [OURS, "django.middleware.http.ConditionalGetMiddleware"],
     "gzip": [OURS, "django.middleware.gzip.GZipMiddleware"],
     "gzip-outside": ["django.middleware.gzip.GZipMiddleware", OURS],
+    "replaced": ["tests.apps.responses.replacing", OURS],
     "without": [],
 }
 

@@ -228,6 +228,20 @@ def test_a_file_that_other_middleware_packs_passes_as_it_is(
     assert is_taken(site.get("/sync/open/text.txt"))
 
 
+@pytest.mark.parametrize("name", ["text.txt", "large.bin", "empty.bin"])
+def test_a_file_whose_head_an_asgi_middleware_holds_back_arrives_whole(
+    start: Callable[..., Site], name: str
+) -> None:
+    response = start("daphne", FILES_ASGI="holding").get(f"/sync/open/{name}")
+    assert (response.status, response.body) == (200, FILES[name])
+
+
+def test_a_response_that_other_middleware_has_replaced_stays_so(start: Callable[..., Site]) -> None:
+    response = start("daphne", "replaced").get("/sync/open/text.txt", ("Range", "bytes=0-3"))
+    assert (response.status, response.body) == (200, b"x" * len(FILES["text.txt"]))
+    assert "etag" not in response
+
+
 @pytest.mark.parametrize("view", ["downloadview", "wagtail"])
 def test_downloads_of_packages_are_sent(site: Site, view: str) -> None:
     response = site.get(f"/{view}/letters.bin", ("Range", "bytes=0-9"))
