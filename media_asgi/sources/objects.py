@@ -166,6 +166,8 @@ class ObjectSource:
                 return await self._get(key, options)
         except TimeoutError:
             raise SourceTimeoutError(f"the store has not answered for {_PATIENCE:g} s") from None
+        except NoAnswerError as error:
+            raise SourceUnreachableError(str(error)) from error
 
     async def _get(self, key: str, options: Any) -> "GetResult":
         store = self._store

@@ -218,7 +218,7 @@ def test_a_store_that_is_killed_a_hundred_times(
             for _ in range(kills):
                 time.sleep(dice.random() * 0.4)
                 engine.restart()
-        assert not downloads.faults
+        assert not downloads.faults, bucket.server.log[-5000:]
         assert downloads.whole
         assert downloads.cut
         assert bucket.get(url).body == data

@@ -321,8 +321,9 @@ def test_a_text_of_the_store_tells_no_query(start: Start) -> None:
 def test_a_refused_connection_is_unreachable() -> None:
     with raw_store(whole) as raw:
         pass
-    with pytest.raises(SourceUnreachableError):
+    with pytest.raises(SourceError) as caught:
         opened(raw)
+    assert type(caught.value) is SourceUnreachableError  # which has a status
 
 
 def test_a_store_that_says_nothing_is_a_timeout(start: Start) -> None:
