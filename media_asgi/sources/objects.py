@@ -72,6 +72,10 @@ _PATIENCE = 90.0
 # After a drop in the middle of an object, wait so long before each try to go on. Seconds.
 _RESUMES = (0.1, 0.5, 2.0)
 
+# A GET that goes on holds up to 2 MiB. So a client that takes longer for a chunk gets the next one
+# by a GET of its own. Seconds.
+_SLOW = 1.0
+
 # S3, Google Cloud Storage and Azure have no longer keys.
 _LONGEST_KEY = 1024
 
@@ -263,30 +267,36 @@ class ObjectFile:
         self, start: int, stop: int, chunk_size: Callable[[], int]
     ) -> AsyncGenerator[bytes, None]:
         resumes = iter(_RESUMES)
-        position = start
+        loop = asyncio.get_running_loop()
+        position, is_slow = start, False
         while position < stop:
-            chunks = await self._chunks(position, stop, chunk_size())
-            failure: Exception | None = None
-            while position < stop:
+            size = chunk_size()
+            end = min(stop, position + size) if is_slow else stop
+            chunks = [await self._chunks(position, end, size)]
+            failure: SourceError | None = None
+            while chunks and position < end and failure is None:
                 try:
-                    data = await anext(chunks)
+                    data = await anext(chunks[0])
                 except StopAsyncIteration:
-                    break
+                    failure = TruncatedFileError(position)
                 except BaseError as error:
                     failure = translated(error)
-                    break
-                if len(data) > stop - position:
-                    data = data[: stop - position]
-                position += len(data)
-                yield data
-            else:
-                return
-            del chunks
-            if isinstance(failure, SourceTimeoutError):
-                raise failure
+                else:
+                    if len(data) > end - position:
+                        data = data[: end - position]
+                    position += len(data)
+                    timer = loop.call_later(_SLOW, chunks.clear)  # which ends the GET
+                    try:
+                        yield data
+                    finally:
+                        timer.cancel()
+                    is_slow = not chunks
+            if failure is None:
+                continue
+            chunks.clear()
             pause = next(resumes, None)
-            if pause is None:
-                raise failure or TruncatedFileError(position)
+            if pause is None or isinstance(failure, SourceTimeoutError):
+                raise failure
             await asyncio.sleep(pause)
 
     async def _chunks(self, start: int, stop: int, size: int) -> Any:

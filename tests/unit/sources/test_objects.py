@@ -526,6 +526,32 @@ def test_a_store_is_held_back_by_its_client(start: Start) -> None:
     run(slow())
 
 
+def test_a_client_that_is_slow_holds_no_get(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_SLOW", 0.05)
+    raw = start(whole)
+
+    async def slow() -> None:
+        file = await source(raw).open(b"a", WHOLE)
+        body = b""
+        async with aclosing(file.stream(0, len(DATA), lambda: 65536)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(raw.requests) < 3:
+                    await asyncio.sleep(0.2)
+                    assert not raw.requests[1:] or len(chunk) == 65536
+        file.close()
+        assert body == DATA
+
+    run(slow())
+    assert "range" not in raw.requests[0].headers
+    later = [request.range(len(DATA)) or (0, 0) for request in raw.requests[1:]]
+    # One by a GET of its own, and the rest at once for a client that reads on.
+    assert later[0][1] - later[0][0] == 65536
+    assert later[-1][1] == len(DATA)
+    assert len(later) <= 3
+    assert {request.headers["if-match"] for request in raw.requests[1:]} == {TAG}
+
+
 # gzip
 
 
