@@ -1,68 +1,39 @@
 """
 One location at work: authorize, open, respond, send.
-
-Each error becomes a status here, and nowhere else.
 """
 
 import dataclasses
 import logging
-import os
-import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .access import x_accel
-from .access.base import AccessDenied, HeaderOverrides
+from .access.base import HeaderOverrides
 from .access.error_page import ErrorPage
-from .access.grant import PredicateHandler
+from .access.grant import Grant, PredicateHandler
 from .access.predicate import Predicate
 from .explain import explain
-from .http import codings, ranges, response
+from .http import response
 from .http.cors import CORS
 from .http.headers import pick, with_one_vary
-from .http.path import file_name, is_traversal, request_path
+from .http.path import request_path
 from .http.response import CONDITIONAL, Response
-from .known_files import Key, KnownFile, KnownFiles
+from .known_files import KnownFiles
 from .location import Location
-from .refusals import DotfileLog, log_refused, why
+from .refusals import why
+from .responder import FileRequest, Responder
 from .security import SecuritySettings
 from .servers.send import read_body_nowait, response_writer, send_response
 from .servers.tracked import TrackedWriter
 from .signals import file_sent, send_file_sent
-from .sources.base import (
-    NOTHING,
-    WHOLE,
-    FileForbiddenError,
-    FileMissingError,
-    Source,
-    SourceBusyError,
-    SourceError,
-    SourceFile,
-    SourceTimeoutError,
-    SourceUnreachableError,
-    Wanted,
-)
+from .sources.base import FileMissingError, Source, SourceError, SourceFile
 from .sources.guard import Place
+from .statuses import HTTPError, status_of
 from .types import ASGIApp, Headers, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
-
-
-# The status for an error of a source; 500 for any other.
-_STATUS: dict[type[SourceError], int] = {
-    FileMissingError: 404,
-    FileForbiddenError: 403,
-    SourceBusyError: 503,
-    SourceUnreachableError: 502,
-    SourceTimeoutError: 504,
-}
-
-# A cache that revalidates sends both. The date doesn't count then (RFC 9110 section 13.1.3).
-_REVALIDATION = frozenset({b"if-none-match", b"if-modified-since"})
-_RANGE = frozenset({b"range"})
-_ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 
 # The fields of a request that count here.
 _FIELDS = CONDITIONAL | {b"origin", b"access-control-request-method", b"service-worker"}
@@ -81,27 +52,17 @@ class HandlerContext:
     """Asks the predicates."""
 
 
-class FileRequest(NamedTuple):
-    """A request for a file of a location."""
+class Match(NamedTuple):
+    """What a request asks of a location."""
 
-    method: str
     path: str
     """Of the file, below the root."""
-    fields: Mapping[bytes, bytes]
-    """The header fields of the request that count here."""
-    secure: bool
-    headers: Collection[tuple[bytes, bytes]]
-    """All header fields of the request."""
-
-
-class HTTPError(Exception):
-    reason = "a location with a sandbox has no service workers"
-    """Of a 403."""
-
-    def __init__(self, status: int, headers: Headers) -> None:
-        super().__init__(status)
-        self.status = status
-        self.headers = headers
+    urls: Sequence[str]
+    """The paths under which clients know the file. The request's is the first."""
+    mount: str = ""
+    """The root path that the server has set."""
+    host: str = ""
+    """The request's, as ``http.host.request_host`` gives it."""
 
 
 class LocationHandler:
@@ -128,41 +89,24 @@ class LocationHandler:
         # The longest body that is sent at once.
         self._at_once = 0 if location.limit_rate else context.chunk_size
         self._source = source
-        self._nested = tuple(nested)
         self.places = places or {}
         self._is_public = location.policy.is_public
         self._predicate = location.policy if isinstance(location.policy, Predicate) else None
         self._cors = location.cors if isinstance(location.cors, CORS) else None
         self._has_origins = self._cors is not None and self._cors.origins is not None
-        self._has_variants = location.precompressed
         self._known = KnownFiles(location, context.security)
-        self._dotfile_log = DotfileLog(location)
+        self._responder = Responder(location, source, self._known, nested)
 
     async def serve(
-        self,
-        app: ASGIApp,
-        path: str,
-        urls: Sequence[str],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        mount: str = "",
-        host: str = "",
+        self, app: ASGIApp, match: Match, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer a request for ``path``, which is below the root.
-
-        ``app`` answers if the location falls through. ``urls``: the paths under which clients know
-        the file, for signatures; that of the request is the first. ``mount``: the root path that
-        the server has set. ``host``: the request's, as ``http.host.request_host`` gives it.
-        """
+        """Answer a request. ``app`` answers it if the location falls through."""
+        path, urls, mount, host = match
         secure, security = False, self._context.security
         if security.depend_on_scheme:
             secure = security.is_secure(scope)
             if not secure and security.redirects(scope["path"]):
-                if self.location.owns_host:
-                    await self._redirect_to_tls(host, scope, receive, send)
-                else:
-                    await app(scope, receive, send)
+                await self._redirect_to_tls(app, host, scope, receive, send)
                 return
         if self._has_names and (not path or path[-1] == "/"):
             path += self.location.file or self.location.index or ""
@@ -173,44 +117,26 @@ class LocationHandler:
         try:
             if request.method != "GET" or request.fields:
                 self._check_request(request)
-            if not self._is_public:
-                trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
-                if self._predicate is None:
-                    own_host = host if self.location.host else None
-                    changes = await self.location.policy.authorize(trusted, path, urls, own_host)
-                    request = request._replace(path=self._file_path(path))
-                else:
-                    django = self._context.django
-                    grant = await self._predicate.ask(django, trusted, path, receive, send)
-                    if grant is None:
-                        return
-                    receive = grant.replay
-            found = self._respond_nowait(request, changes) or await self._respond(request, changes)
-            answer, file = found
+            if self._predicate is not None:
+                grant = await self._ask(request, mount, scope, receive, send)
+                if grant is None:
+                    return
+                receive = grant.replay
+            elif not self._is_public:
+                request, changes = await self._authorize(request, urls, mount, host, scope)
+            answer, file = self._responder.respond_nowait(
+                request, changes
+            ) or await self._responder.respond(request, changes)
             if answer.length <= self._at_once and not file_sent.receivers:
                 body = read_body_nowait(answer, file)
         except Exception as error:
             if file is not None:
                 file.close()
                 file = None
-            if self.location.index is not None and isinstance(error, FileMissingError):
-                error = await self._redirect(self.location.index, request, scope) or error
-            status, headers = status_of(error, scope)
-            if status in (404, 405) and self.location.fallthrough:
-                if grant is not None:
-                    scope, send = grant.onward(scope)
-                await app(scope, receive, send)
+            failed = await self._fail(error, app, request, grant, mount, scope, receive, send)
+            if failed is None:
                 return
-            page = self._explain(request, status, error)
-            if self.location.error_pages and ErrorPage.answers(status, page, request.headers):
-                if grant is not None:
-                    scope, send = grant.onward(scope)
-                headers = [*self._known.common_headers(secure=secure), *headers]
-                trusted, django = {**scope, "root_path": mount}, self._context.django
-                site_page = ErrorPage(self.location, status, error, headers)
-                await site_page.ask(django, trusted, path, receive, send)
-                return
-            answer = self._error_response(request, status, headers, page)
+            answer = failed
         if self._has_origins:
             answer = self._with_cors(answer, request)
         if grant is not None:
@@ -225,6 +151,56 @@ class LocationHandler:
             file.close()
         writer = response_writer(scope, receive, send, self._context.send_timeout)
         await writer.send(answer.status, answer.headers, body)
+
+    async def _authorize(
+        self, request: FileRequest, urls: Sequence[str], mount: str, host: str, scope: Scope
+    ) -> tuple[FileRequest, HeaderOverrides | None]:
+        """The request for the file itself, and what its access changes. Raises ``AccessDenied``."""
+        trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
+        own_host = host if self.location.host else None
+        changes = await self.location.policy.authorize(trusted, request.path, urls, own_host)
+        return request._replace(path=self._responder.file_path(request.path)), changes
+
+    async def _ask(
+        self, request: FileRequest, mount: str, scope: Scope, receive: Receive, send: Send
+    ) -> Grant | None:
+        """Let Django ask the predicate. ``None`` if Django has answered the request itself."""
+        assert self._predicate is not None
+        trusted = {**scope, "root_path": mount}
+        django = self._context.django
+        return await self._predicate.ask(django, trusted, request.path, receive, send)
+
+    async def _fail(
+        self,
+        error: Exception,
+        app: ASGIApp,
+        request: FileRequest,
+        grant: Grant | None,
+        mount: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> Response | None:
+        """The response for an error; ``None`` if the application or Django has answered."""
+        if self.location.index is not None and isinstance(error, FileMissingError):
+            found = await self._responder.folder_redirect(self.location.index, request, scope)
+            error = found or error
+        status, headers = status_of(error, scope)
+        falls_through = status in (404, 405) and self.location.fallthrough
+        page = None if falls_through else self._explain(request, status, error)
+        has_page = self.location.error_pages and ErrorPage.answers(status, page, request.headers)
+        if not falls_through and not has_page:
+            return self._error_response(request, status, headers, page)
+        if grant is not None:
+            scope, send = grant.onward(scope)
+        if falls_through:
+            await app(scope, receive, send)
+            return None
+        headers = [*self._known.common_headers(secure=request.secure), *headers]
+        trusted = {**scope, "root_path": mount}
+        site_page = ErrorPage(self.location, status, error, headers)
+        await site_page.ask(self._context.django, trusted, request.path, receive, send)
+        return None
 
     async def hand_over(
         self, candidates: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
@@ -249,7 +225,9 @@ class LocationHandler:
         try:
             if fields:
                 self._check_request(request)
-            request, answer, file = await self._respond_first(request, candidates, changes)
+            request, answer, file = await self._responder.respond_first(
+                request, candidates, changes
+            )
             merged = x_accel.merged(headers, answer.headers, answer.status)
             answer = answer._replace(headers=merged)
         except Exception as error:
@@ -286,118 +264,6 @@ class LocationHandler:
         elif method != "OPTIONS" or self._predicate is None:  # the project's middleware answers it
             raise HTTPError(405, [(b"allow", b"GET, HEAD")])
 
-    def _respond_nowait(
-        self, request: FileRequest, changes: HeaderOverrides | None
-    ) -> tuple[Response, SourceFile | None] | None:
-        """The response and its file, or ``None`` if that needs waiting."""
-        method, path, fields, secure, _ = request
-        is_whole = method == "GET" and (not fields or CONDITIONAL.isdisjoint(fields))
-        wanted = WHOLE if is_whole else NOTHING
-        preferred: tuple[bytes, ...] = ()
-        if self._has_variants:
-            wanted, preferred = _with_codings(wanted, request)
-        key = (path, secure, preferred)
-        known = self._known.get(key)
-        if known is None:
-            name = self._name(path)
-        else:
-            name = known.name
-            if fields and method == "GET" and changes is None and self._is_current(known, fields):
-                return known.not_modified, None
-        file = self._source.open_nowait(name, wanted)
-        if file is None:
-            return None
-        if (
-            is_whole
-            and changes is None
-            and known is not None
-            and known.version == file.info.version
-        ):
-            return known.full, file
-        return self._response_for(file, name, request, key, changes), file
-
-    async def _respond(
-        self, request: FileRequest, changes: HeaderOverrides | None
-    ) -> tuple[Response, SourceFile]:
-        name = self._name(request.path)
-        wanted, preferred = _with_codings(_wanted(request), request)
-        file = await self._source.open(name, wanted)
-        key = (request.path, request.secure, preferred if self._has_variants else ())
-        return self._response_for(file, name, request, key, changes), file
-
-    async def _redirect(
-        self, index: str, request: FileRequest, scope: Scope
-    ) -> HTTPError | SourceError | None:
-        """A redirect to the slash at the end, if the path is that of a folder with an index."""
-        path, query = request.path, scope.get("query_string") or b""
-        try:
-            file = await self._source.open(self._name(f"{path}/{index}"), NOTHING)
-        except FileMissingError:
-            return None
-        except SourceError as error:
-            return error
-        file.close()
-        # Relative, since only the client knows the whole URL: a proxy may have cut it. With "./" a
-        # name can be neither a scheme nor, after "//", another host (RFC 3986 section 4.2).
-        location = f"./{quote(os.fsencode(path.rpartition('/')[2]), safe='')}/"
-        if query:
-            location += "?" + quote(query, safe="%!$&'()*+,/:;=?@[]")
-        return HTTPError(301, [(b"location", location.encode("ascii"))])
-
-    async def _respond_first(
-        self, request: FileRequest, candidates: list[str], changes: HeaderOverrides
-    ) -> tuple[FileRequest, Response, SourceFile | None]:
-        for number, path in enumerate(candidates, 1):
-            one = request._replace(path=path)
-            try:
-                found = self._respond_nowait(one, changes) or await self._respond(one, changes)
-                return one, *found
-            except FileMissingError:
-                if number == len(candidates):
-                    raise
-        raise AssertionError("there is always a candidate")
-
-    def _file_path(self, path: str) -> str:
-        file_path = self.location.policy.file_path(path)
-        # A folder's signature counts for its own location, and not for one whose URL lies below.
-        if file_path != path and (self.prefix + file_path).startswith(self._nested):
-            raise FileMissingError
-        return file_path
-
-    def _name(self, path: str) -> bytes:
-        name = file_name(path, dotfiles=self.is_file or self.location.dotfiles)
-        if name is None:
-            self._dotfile_log.log(path)
-            raise FileMissingError
-        return name
-
-    def _is_current(self, known: KnownFile, fields: Mapping[bytes, bytes]) -> bool:
-        """Has the client the file as it is now, and does it ask for nothing else?"""
-        return (
-            fields.get(b"if-none-match") == known.representation.etag
-            and (len(fields) == 1 or fields.keys() <= _REVALIDATION)
-            and self._source.version_nowait(known.name) == known.version
-        )
-
-    def _response_for(
-        self,
-        file: SourceFile,
-        name: bytes,
-        request: FileRequest,
-        key: Key,
-        changes: HeaderOverrides | None,
-    ) -> Response:
-        """The response for an open file, which is closed if that fails."""
-        try:
-            known = self._known.describe(file.info, name, key)
-            current = known.representation
-            if changes is not None:
-                current = self._known.changed(known, file.info, changes, key)
-            return response.respond(request.method, request.fields, current, _boundary)
-        except BaseException:
-            file.close()
-            raise
-
     def _with_cors(self, answer: Response, request: FileRequest) -> Response:
         assert self._cors is not None
         more = self._cors.headers(request.fields)
@@ -416,8 +282,13 @@ class LocationHandler:
         common = self._known.common_headers(secure=request.secure)
         return response.error_response(status, [*common, *headers], request.method, page)
 
-    async def _redirect_to_tls(self, host: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """To TLS, as SecurityMiddleware does, on a host where nothing reaches the application."""
+    async def _redirect_to_tls(
+        self, app: ASGIApp, host: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """To TLS, by SecurityMiddleware; here on a host where nothing reaches the application."""
+        if not self.location.owns_host:
+            await app(scope, receive, send)
+            return
         path = quote(request_path(scope).lstrip("/").encode("utf-8", "surrogateescape"))
         query = quote(scope.get("query_string") or b"", safe="%/:;=&?@+!$',()*[]")
         url = f"https://{host}/{path}" + (f"?{query}" if query else "")
@@ -463,47 +334,3 @@ class LocationHandler:
                     seconds=tracked.seconds,
                     user=user,
                 )
-
-
-def status_of(error: Exception, scope: Scope) -> tuple[int, Headers]:
-    """The status and the headers for an error. The log has the rest."""
-    if isinstance(error, HTTPError | AccessDenied):
-        return error.status, error.headers
-    if isinstance(error, SourceError):
-        status = _STATUS.get(type(error), 500)
-        if isinstance(error, FileMissingError):
-            if reason := error.reason or (is_traversal(scope["path"]) and "the path climbs"):
-                log_refused(scope, reason)
-        elif status >= 500 and error.is_news:
-            logger.error("%r can't be read: %s", scope["path"], error)
-        return status, [(b"retry-after", b"1")] if status == 503 else []
-    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
-        # asgiref needs a thread to call the predicate.
-        logger.error("%r: access can't be asked: %s", scope["path"], error)
-        return 503, [(b"retry-after", b"1")]
-    # A callable of the location's.
-    logger.error("%r: no answer could be made", scope["path"], exc_info=error)
-    return 500, []
-
-
-def _wanted(request: FileRequest) -> Wanted:
-    """What the source is told to fetch at once."""
-    if request.method != "GET":
-        return NOTHING
-    asked = request.fields.keys() & CONDITIONAL
-    if asked == _RANGE and (one := ranges.single(request.fields[b"range"])):
-        return Wanted(*one)
-    return NOTHING if asked else WHOLE
-
-
-def _with_codings(wanted: Wanted, request: FileRequest) -> tuple[Wanted, tuple[bytes, ...]]:
-    """The same with the codings that the request takes, and those that it prefers."""
-    accept_encoding = pick(request.headers, _ACCEPT_ENCODING).get(b"accept-encoding")
-    if accept_encoding is None:
-        return wanted, ()
-    return wanted._replace(accept_encoding=accept_encoding), codings.preferred(accept_encoding)
-
-
-def _boundary() -> bytes:
-    """A string that no file contains, since nobody knows it before."""
-    return secrets.token_hex(16).encode("ascii")

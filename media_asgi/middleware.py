@@ -14,7 +14,7 @@ from django.core.signals import setting_changed
 from .access.x_accel import ResponseInterceptor
 from .assembly import Assembly
 from .conf import check_bool, check_number, django_setting, middleware_of, takes
-from .handler import HandlerContext
+from .handler import HandlerContext, Match
 from .http import response
 from .http.headers import NOSNIFF
 from .location import Location
@@ -158,9 +158,8 @@ class MediaMiddleware:
                         handler = await self.router.at_host(handler, handlers, host)
                     if type(scope.get("headers")) is not list:
                         scope = _with_headers(scope)
-                    await handler.serve(
-                        self._call_app, rest, urls, scope, receive, send, mount, host
-                    )
+                    match = Match(rest, urls, mount, host)
+                    await handler.serve(self._call_app, match, scope, receive, send)
                     return
             if self._watches_app:
                 await self._call_app(_with_headers(scope), receive, send)

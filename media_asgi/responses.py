@@ -27,7 +27,7 @@ from django.core.files import File
 from django.http import StreamingHttpResponse
 from django.utils.http import parse_http_date_safe
 
-from .handler import HandlerContext, status_of
+from .handler import HandlerContext
 from .http import response
 from .http.headers import pick
 from .http.ranges import ByteRange
@@ -38,6 +38,7 @@ from .sources.base import SourceError
 from .sources.descriptor import Descriptor
 from .sources.local_file import DistantFile
 from .sources.workers import Workers, in_worker
+from .statuses import status_of
 from .types import Headers, Message, Scope, Send
 
 SENDER = "media_asgi.sender"
