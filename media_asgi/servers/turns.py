@@ -7,6 +7,7 @@ So each turn of the loop has a few chunks.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from weakref import WeakKeyDictionary
 
@@ -16,35 +17,39 @@ _CHUNKS = 2
 
 
 class _Turns:
-    """The turns of one loop."""
+    """The turns of one loop, to which nothing here refers once it has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._left = _CHUNKS  # chunks that the next turn may still have
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def next(self) -> None:
-        if not self._left:
-            future = self._loop.create_future()
-            self._waiting.append(future)
-            await future
+    async def next(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._left:
+            self._take(loop)
+            await asyncio.sleep(0)
             return
-        self._take()
-        await asyncio.sleep(0)
+        future = loop.create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # its turn has come
+                self._waiting.remove(future)
+            raise
 
-    def _take(self) -> None:
+    def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._left == _CHUNKS:
-            self._loop.call_soon(self._begin)
+            loop.call_soon(self._begin, loop)
         self._left -= 1
 
-    def _begin(self) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """A turn has begun. Choose those who have a chunk in the one after it."""
         self._left = _CHUNKS
         while self._waiting and self._left:
             future = self._waiting.popleft()
             if not future.done():  # else its task was cancelled
                 future.set_result(None)
-                self._take()
+                self._take(loop)
 
 
 _loops: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns]" = WeakKeyDictionary()
@@ -55,5 +60,5 @@ async def next_turn() -> None:
     loop = asyncio.get_running_loop()
     turns = _loops.get(loop)
     if turns is None:
-        turns = _loops[loop] = _Turns(loop)
-    await turns.next()
+        turns = _loops[loop] = _Turns()
+    await turns.next(loop)

@@ -1,6 +1,8 @@
 """Who wants a turn of the loop gets one, in order, and few share it."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -68,3 +70,19 @@ def test_a_cancelled_download_takes_nobodys_turn(later: int) -> None:
         await asyncio.wait_for(loop.download("later", 3), 5)
 
     asyncio.run(main())
+
+
+def test_a_loop_that_has_ended_is_forgotten() -> None:
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        counts = Loop()
+        # It ends while they wait for their turns.
+        tasks = [asyncio.ensure_future(counts.download(str(number), 100)) for number in range(10)]
+        await asyncio.sleep(0)
+        assert len(tasks) == 10
+
+    asyncio.run(main())
+    gc.collect()
+    assert loops[0]() is None
