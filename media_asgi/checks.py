@@ -5,13 +5,10 @@ They read the settings, the URLconf and the roots of the locations, without thei
 import the application of ``ASGI_APPLICATION``, as Django's own checks import the URLconf.
 """
 
-import functools
 import os
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from django.apps import apps
@@ -20,15 +17,15 @@ from django.core.checks import CheckMessage
 from django.core.files.storage import storages
 from django.core.management import get_commands, load_command_class
 from django.core.management.commands.runserver import Command as Runserver
-from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.module_loading import import_string
-from django.views.static import serve
 
 from .check_messages import message
 from .check_mistakes import is_wrapped, place_of, relative_urls, secrets, settings_mistakes
-from .conf import decoded_prefix, project_folders, requires_login
+from .check_patterns import serve_views
+from .check_served import ServedFolder, is_in, is_same
+from .conf import project_folders
+from .conf_urls import decoded_prefix
 from .http.host import is_host
-from .location import Location
 from .middleware import MediaMiddleware
 from .sources.cache_folder import folder_faults
 from .sources.django_storage import kind_of
@@ -40,44 +37,6 @@ _FILE_SYSTEM = (
     "django.core.files.storage.filesystem.FileSystemStorage",
     _SIGNED,
 )
-
-
-class _ServedFolder(NamedTuple):
-    """A folder that a location serves."""
-
-    folder: str
-    prefix: str
-    host: str
-    location: Location | None = None
-    """``None`` if the application is not known: then the default location is assumed."""
-
-    @property
-    def is_public(self) -> bool:
-        return not self.location or self.location.policy.is_public
-
-    @property
-    def answers_clients(self) -> bool:
-        return not self.location or self.location.policy.answers_clients
-
-    @property
-    def is_file(self) -> bool:
-        return self.location is not None and bool(self.location.file)
-
-    @property
-    def is_media(self) -> bool:
-        return bool(settings.MEDIA_ROOT) and _is_same(self.folder, settings.MEDIA_ROOT)
-
-    @property
-    def root(self) -> str:
-        if self.is_media or not self.location:
-            return f"MEDIA_ROOT ({self.folder})"
-        return f"The root of the location {self.location.url!r} ({self.folder})"
-
-    @property
-    def url(self) -> str:
-        if not self.location or self.location.url == settings.MEDIA_URL:
-            return f"MEDIA_URL ({settings.MEDIA_URL})"
-        return f"The location {self.location.url!r}"
 
 
 def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
@@ -94,7 +53,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
     messages += _caches([*served, *stores])
     messages += _links(stores)
     messages += _storages(served)
-    messages += _patterns(served)
+    messages += serve_views(served)
     messages += [message("W024", url=one.url) for one in served if _runs_uploads(one)]
     return messages
 
@@ -128,7 +87,7 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
 _importing = False
 
 
-def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
+def _find() -> tuple[list[ServedFolder], list[CheckMessage]]:
     """The folders that the project's application serves, and the faults of the application."""
     global _importing
     if _importing:  # the application's module runs a management command, which runs the checks
@@ -165,7 +124,7 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
     # A folder that depends on the host is not known here.
     locations = [location for one in middlewares for location in one.locations]
     return [
-        _ServedFolder(
+        ServedFolder(
             folder, location.prefix, location.host or urlsplit(location.url).netloc, location
         )
         for location in locations
@@ -173,17 +132,17 @@ def _find() -> tuple[list[_ServedFolder], list[CheckMessage]]:
     ], messages
 
 
-def _find_stores() -> list[_ServedFolder]:
+def _find_stores() -> list[ServedFolder]:
     """The locations that serve no folder, such as that of a bucket."""
     return [
-        _ServedFolder("", location.prefix, urlsplit(location.url).netloc, location)
+        ServedFolder("", location.prefix, urlsplit(location.url).netloc, location)
         for one in MediaMiddleware.instances
         for handler in one._handlers
         if not (location := handler.location).folders
     ]
 
 
-def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[CheckMessage]]:
+def _default(messages: list[CheckMessage]) -> tuple[list[ServedFolder], list[CheckMessage]]:
     """The folder that a MediaMiddleware without locations would serve."""
     url = urlsplit(settings.MEDIA_URL)
     if not settings.MEDIA_ROOT:
@@ -192,7 +151,7 @@ def _default(messages: list[CheckMessage]) -> tuple[list[_ServedFolder], list[Ch
         messages.append(message("E002", url=repr(settings.MEDIA_URL)))
     elif settings.MEDIA_ROOT:
         folder = os.path.abspath(settings.MEDIA_ROOT)
-        return [_ServedFolder(folder, decoded_prefix(url.path), url.netloc)], messages
+        return [ServedFolder(folder, decoded_prefix(url.path), url.netloc)], messages
     return [], messages
 
 
@@ -219,7 +178,7 @@ def _runserver() -> Iterator[CheckMessage]:
         yield message("W005", command=type(command).__module__)
 
 
-def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
+def _folder(served: ServedFolder) -> Iterator[CheckMessage]:
     root, folder = served.root, served.folder
     try:
         if served.is_file:
@@ -237,25 +196,25 @@ def _folder(served: _ServedFolder) -> Iterator[CheckMessage]:
         return  # the application chooses the files that it hands over
     code = [*project_folders(), *(config.path for config in apps.get_app_configs())]
     for path in code:
-        if _is_in(path, folder):
+        if is_in(path, folder):
             yield message("E004", root=root, code=path)
             break
     for database in settings.DATABASES.values():
         if database.get("ENGINE", "").endswith(("sqlite3", "spatialite")):
             name = os.fspath(database.get("NAME") or ":memory:")
-            if not name.startswith((":memory:", "file:")) and _is_in(name, folder):
+            if not name.startswith((":memory:", "file:")) and is_in(name, folder):
                 yield message("E005", root=root, database=name)
     if served.is_public:
         for secret in secrets(folder, served.location.dotfiles if served.location else False):
             yield message("W008", root=root, secret=secret)
 
 
-def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
+def _static(served: list[ServedFolder]) -> Iterator[CheckMessage]:
     """Conflicts between the media and the static files."""
     if settings.MEDIA_ROOT and settings.STATIC_ROOT:
-        if _is_in(settings.MEDIA_ROOT, settings.STATIC_ROOT):
+        if is_in(settings.MEDIA_ROOT, settings.STATIC_ROOT):
             yield message("E006", static=settings.STATIC_ROOT)
-        elif _is_in(settings.STATIC_ROOT, settings.MEDIA_ROOT):
+        elif is_in(settings.STATIC_ROOT, settings.MEDIA_ROOT):
             yield message("W007", static=settings.STATIC_ROOT)
     url = urlsplit(settings.STATIC_URL or "")
     if not url.path:
@@ -266,7 +225,7 @@ def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
     for one in folders:
         # A location may serve the static files on purpose.
         meant = one.prefix == static or (
-            settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT)
+            settings.STATIC_ROOT and is_in(one.folder, settings.STATIC_ROOT)
         )
         if meant and not one.is_media:
             continue
@@ -280,7 +239,7 @@ def _static(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
             yield message("W009", url=one.url, static=settings.STATIC_URL)
 
 
-def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
+def _exposed(served: list[ServedFolder]) -> Iterator[CheckMessage]:
     """Restricted or uploaded files that something else serves too."""
     roots = {
         name: root
@@ -288,7 +247,7 @@ def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
         if (root := getattr(settings, name, None))
     }
     whitenoise = roots.get("WHITENOISE_ROOT")
-    if settings.MEDIA_ROOT and whitenoise and _is_in(settings.MEDIA_ROOT, whitenoise):
+    if settings.MEDIA_ROOT and whitenoise and is_in(settings.MEDIA_ROOT, whitenoise):
         yield message("W012", whitenoise=whitenoise)
     for one in served:
         if one.is_public or one.location is None:
@@ -296,14 +255,14 @@ def _exposed(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
         # A public location doesn't serve a restricted folder below its root, but it does serve its
         # own root.
         by = [
-            other.url for other in served if other.is_public and _is_same(other.folder, one.folder)
+            other.url for other in served if other.is_public and is_same(other.folder, one.folder)
         ]
-        by += [f"{name} ({root})" for name, root in roots.items() if _is_in(one.folder, root)]
+        by += [f"{name} ({root})" for name, root in roots.items() if is_in(one.folder, root)]
         if by:
             yield message("W013", root=one.root, access=repr(one.location.access), public=by[0])
 
 
-def _caches(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
+def _caches(served: list[ServedFolder]) -> Iterator[CheckMessage]:
     roots = [(one.folder, one.root) for one in served if one.folder]
     for name in ("STATIC_ROOT", "WHITENOISE_ROOT"):
         if root := getattr(settings, name, None):
@@ -314,13 +273,13 @@ def _caches(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
             continue
         folder = os.fspath(cache.path)
         for path, root in roots:
-            if _is_in(folder, path):
+            if is_in(folder, path):
                 yield message("E008", url=one.url, cache=folder, root=root)
         if any(
             other.location
             and other.location.cache
             and other.location.cache.max_size != cache.max_size
-            and _is_same(other.location.cache.path, folder)
+            and is_same(other.location.cache.path, folder)
             for other in served
         ):
             fault = "is another location's too, with another max_size"
@@ -329,7 +288,7 @@ def _caches(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
             yield message("W021", url=one.url, cache=folder, fault=fault)
 
 
-def _links(stores: list[_ServedFolder]) -> Iterator[CheckMessage]:
+def _links(stores: list[ServedFolder]) -> Iterator[CheckMessage]:
     """Storages of object stores whose links lead to the store, and pass their location by."""
     for one in stores:
         alias = one.location and one.location.alias
@@ -341,14 +300,14 @@ def _links(stores: list[_ServedFolder]) -> Iterator[CheckMessage]:
             yield message("W023", alias=repr(alias), url=one.url, backend=backend)
 
 
-def _storages(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
+def _storages(served: list[ServedFolder]) -> Iterator[CheckMessage]:
     """Storages whose files are not served, or are served by a location that makes them public."""
     for alias, storage in settings.STORAGES.items():
         folder = storage.get("OPTIONS", {}).get("location") or settings.MEDIA_ROOT
         # The backend is known by its name, since the import of a backend may take long.
         if not served or not folder or storage.get("BACKEND") not in _FILE_SYSTEM:
             continue
-        holding = [one for one in served if _is_in(folder, one.folder)]
+        holding = [one for one in served if is_in(folder, one.folder)]
         if not holding and alias == "default":
             yield message("W015", folder=folder)
         if storage["BACKEND"] == _SIGNED:
@@ -358,65 +317,14 @@ def _storages(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
                     yield message("W016", alias=repr(alias), url=one.url)
 
 
-def _patterns(served: list[_ServedFolder]) -> Iterator[CheckMessage]:
-    if not getattr(settings, "ROOT_URLCONF", None):
-        return
-    script = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
-    for one in served:
-        file = one.prefix.removeprefix(script) + ("" if one.is_file else "x")
-        for pattern, route, matches in _views([get_resolver()], file):
-            root = pattern.default_args.get("document_root")
-            if _is_serve(pattern.callback) and (matches or (root and _is_in(one.folder, root))):
-                is_guarded = one.is_public and _has_guard(pattern.callback)
-                key = "W022" if is_guarded else "W011"
-                yield message(key, url=one.url, route=repr(route))
-
-
-def _runs_uploads(one: _ServedFolder) -> bool:
+def _runs_uploads(one: ServedFolder) -> bool:
     location = one.location
     if location is None or location.sandbox or not one.answers_clients or location.file:
         return False
     # Nobody uploads static files.
-    if settings.STATIC_ROOT and _is_in(one.folder, settings.STATIC_ROOT):
+    if settings.STATIC_ROOT and is_in(one.folder, settings.STATIC_ROOT):
         return False
     host = location.host
     return host is None or (
         not location.owns_host and any(is_host(host, allowed) for allowed in settings.ALLOWED_HOSTS)
     )
-
-
-def _views(
-    patterns: Iterable[URLPattern | URLResolver], path: str | None, before: str = ""
-) -> Iterator[tuple[URLPattern, str, bool]]:
-    """Each view, its whole route, and whether the route matches the start of ``path``."""
-    for pattern in patterns:
-        if not isinstance(pattern, URLPattern | URLResolver):
-            continue  # Django's urls.E004
-        match = None if path is None else pattern.pattern.match(path)
-        route = before + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from _views(pattern.url_patterns, match[0] if match else None, route)
-        else:
-            yield pattern, route, match is not None
-
-
-def _is_serve(view: object) -> bool:
-    if isinstance(view, functools.partial):
-        return _is_serve(view.func)
-    return view is serve or (hasattr(view, "__wrapped__") and _is_serve(view.__wrapped__))
-
-
-def _has_guard(view: object) -> bool:
-    """Is this ``serve`` behind a decorator, such as ``login_required``, or the site's own login?"""
-    while isinstance(view, functools.partial):
-        view = view.func
-    return view is not serve or requires_login()
-
-
-def _is_in(path: Any, folder: Any) -> bool:
-    """Is ``path`` this folder, or does it lie below it?"""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def _is_same(folder: Any, other: Any) -> bool:
-    return Path(os.path.realpath(folder)) == Path(os.path.realpath(other))

@@ -3,25 +3,20 @@ A location: a URL prefix, the folder that it serves, and its options; or one fil
 """
 
 import copy
-import inspect
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Any, Literal, Self, Unpack
 
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-
-from . import conf
-from .access import Access, access_policy
+from . import conf, conf_urls, django_locations
+from .access import Access
 from .access.base import AccessPolicy
 from .http.cors import CORS
+from .location_options import prepare
 from .manifest import ManifestNames
 from .options import Options, Root
-from .signing import seconds
 from .sources.base import Source
 from .sources.disk_cache import DiskCache
 
@@ -172,109 +167,7 @@ class Location:
     """Makes the location again, after Django's settings have changed."""
 
     def __post_init__(self) -> None:
-        set_ = object.__setattr__
-        if self.host is not None:
-            set_(self, "host", conf.host_pattern(self._option("host"), self.host))
-        elif isinstance(self.url, str):
-            set_(self, "host", conf.own_host(self.url))
-        set_(self, "prefix", conf.url_prefix(self.url, self.host))
-        set_(self, "roots", self._roots())
-        for name in ("sandbox", "fallthrough", "login_redirect", "error_pages", "precompressed"):
-            conf.check_bool(self._option(name), getattr(self, name))
-        for name in ("cache_control", "headers"):
-            conf.check_sync(self._option(name), getattr(self, name))
-        try:
-            seconds("leeway", self.leeway, or_zero=True)
-        except ValueError as error:
-            raise ImproperlyConfigured(f"{self._option('leeway')}: {error}") from error
-        if self.access is None:
-            if conf.requires_login():
-                raise ImproperlyConfigured(
-                    f"{self._option('access')} is not set, but LoginRequiredMiddleware keeps the "
-                    "rest of the site for users who are logged in. Set access='public' if all "
-                    "clients may have these files, or set a predicate, such as "
-                    "media_asgi.access.authenticated."
-                )
-            set_(self, "access", "public")
-        set_(self, "policy", access_policy(self))
-        for name in ("fallthrough", "error_pages"):
-            if getattr(self, name) and not self.policy.answers_clients:
-                raise ImproperlyConfigured(
-                    f"{self._option(name)} is True, but an internal location doesn't answer "
-                    f"clients: its URLs go to the application anyway. Leave {name} out."
-                )
-        if self.owns_host and (
-            self.fallthrough or self.error_pages or not self.policy.answers_clients
-        ):
-            raise ImproperlyConfigured(
-                f"The location with the host {self.host!r} has it for itself (its url is "
-                f"{self.url!r}), so nothing on it reaches the application. Leave fallthrough, "
-                "error_pages and access='internal' out, or give it a path of its own."
-            )
-        folder = self.folders[0] if len(self.roots) == len(self.folders) == 1 else ""
-        set_(self, "file", conf.single_file(self.url, folder) if folder else "")
-        if self.file:
-            self._check_single_file()
-            set_(self, "prefix", self.prefix.rstrip("/"))
-        if self.precompressed and not self.folders:
-            raise ImproperlyConfigured(
-                f"{self._option('precompressed')} is True, but its files are in a store, where "
-                "each look for a variant takes a round trip. Leave precompressed out. Upload the "
-                "files with Content-Encoding: gzip instead."
-            )
-        if self.index is not None:
-            conf.check_index(self._option("index"), self.index)
-            if not self.policy.answers_clients:
-                raise ImproperlyConfigured(
-                    f"{self._option('index')} is {self.index!r}, but the application names each "
-                    "file of an internal location. Leave index out."
-                )
-        if self.cache_control is not None and not callable(self.cache_control):
-            set_(self, "cache_control", self._checked_cache_control(self.cache_control))
-        if self.immutable is not None and not isinstance(self.immutable, ManifestNames):
-            set_(self, "immutable", conf.path_pattern(self._option("immutable"), self.immutable))
-        if self.headers is not None and not callable(self.headers):
-            conf.check_headers(self._option("headers"), self.headers)
-            set_(self, "headers", dict(self.headers))
-        if self.cors is not None:
-            set_(self, "cors", conf.cors(self._option("cors"), self.cors))
-        if self.content_types is not None:
-            types = conf.content_types(self._option("content_types"), self.content_types)
-            set_(self, "content_types", types)
-        if not isinstance(self.dotfiles, bool):
-            set_(self, "dotfiles", conf.dotfiles(self._option("dotfiles"), self.dotfiles))
-        if not isinstance(self.follow_symlinks, bool):
-            folders = conf.absolute_folders(self._option("follow_symlinks"), self.follow_symlinks)
-            set_(self, "follow_symlinks", folders)
-        if self.limit_rate is not None:
-            conf.check_bytes(self._option("limit_rate"), self.limit_rate, least=1)
-        conf.check_bytes(self._option("limit_rate_after"), self.limit_rate_after, least=0)
-        if self.limit_rate_after and self.limit_rate is None and self.policy.answers_clients:
-            raise ImproperlyConfigured(
-                f"{self._option('limit_rate_after')} is {self.limit_rate_after!r}, but limit_rate "
-                "is not set. Set it, or leave limit_rate_after out."
-            )
-        if self.cache is not None:
-            if not isinstance(self.cache, DiskCache):
-                raise ImproperlyConfigured(
-                    f"{self._option('cache')} is {self.cache!r}. Give a media_asgi.DiskCache."
-                )
-            if isinstance(self.root, str | os.PathLike):
-                raise ImproperlyConfigured(
-                    f"{self._option('cache')} is set, but its root is the folder {self.root!r}, "
-                    "whose files are on this machine anyway. Leave cache out."
-                )
-
-    def _check_single_file(self) -> None:
-        refused = [name for name in ("follow_symlinks", "dotfiles", "index") if getattr(self, name)]
-        if not self.policy.is_public:
-            refused.append("access")
-        for name in refused:
-            raise ImproperlyConfigured(
-                f"{self._option(name)} is {getattr(self, name)!r}, but root is {self.root!r}, "
-                "one file, which is public, whatever its name is and wherever a link leads. Leave "
-                f"{name} out, or give the folder as root."
-            )
+        prepare(self)
 
     @classmethod
     def media(cls, **options: Unpack[Options]) -> Self:
@@ -283,13 +176,7 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        url, root = conf.url_and_root("MEDIA", "the uploads", "media", options.get("host"))
-        # Django resolves a relative MEDIA_URL against the current script name, and keeps the
-        # result. Drop it, so that a request gets one with its own script name.
-        vars(settings).pop("MEDIA_URL", None)
-        found: Options = {"url": url, "root": root}
-        location = cls(**(found | options))
-        object.__setattr__(location, "remake", partial(cls.media, **options))
+        location: Self = django_locations.media(cls, options)
         return location
 
     @classmethod
@@ -302,20 +189,7 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        remake = partial(cls.static, **options)
-        url, root = conf.url_and_root("STATIC", "collectstatic", "staticfiles", options.get("host"))
-        found: Options = {
-            "url": url,
-            "root": root,
-            "access": "public",
-            "sandbox": False,
-            "precompressed": True,
-        }
-        if "immutable" not in options:
-            found["immutable"] = ManifestNames()
-        vars(settings).pop("STATIC_URL", None)  # for the same reason as in `media`
-        location = cls(**(found | options))
-        object.__setattr__(location, "remake", remake)
+        location: Self = django_locations.static(cls, options)
         return location
 
     @classmethod
@@ -326,63 +200,14 @@ class Location:
         or ``AzureStorage`` of django-storages are read from their store. The files of any other
         storage that has no folder are read by its ``open()``.
         """
-        from django.core.files.storage import FileSystemStorage, storages
-
-        from .storage import ServedStorage, SignedMediaStorage
-
-        remake = partial(cls.storage, alias, **options)
-        storage = storages[alias]
-        if not isinstance(storage, FileSystemStorage):
-            if isinstance(storage, ServedStorage):
-                if storage.signed:
-                    options.setdefault("access", "signed")
-                if isinstance(storage.host, str):
-                    options.setdefault("host", storage.host)
-            url = getattr(storage, "base_url", None) or settings.MEDIA_URL
-            vars(settings).pop("MEDIA_URL", None)  # as in media()
-            source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
-            stored: Options = {"url": url, "source": source}
-            location = cls(**(stored | options))
-            object.__setattr__(location, "alias", alias)
-            object.__setattr__(location, "remake", remake)
-            return location
-        for name in ("base_location", "location"):
-            # FileSystemStorage has a cached_property, which is one folder for all requests.
-            if isinstance(inspect.getattr_static(type(storage), name), property):
-                raise ImproperlyConfigured(
-                    f"STORAGES[{alias!r}] is a {type(storage).__name__}, which works out its "
-                    f"{name} each time, as for the current tenant. All clients would get the files "
-                    "of the first. Give Location(url=..., host='.example.com', root=callable), "
-                    "whose callable returns the folder of a host."
-                )
-        if not storage.base_location:
-            raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] lacks a location, and MEDIA_ROOT is not set, so there is "
-                'nothing to serve. Set MEDIA_ROOT = BASE_DIR / "media", or location in its OPTIONS.'
-            )
-        url = storage.base_url
-        if isinstance(storage, SignedMediaStorage):
-            options.setdefault("access", "signed")
-            if isinstance(storage.host, str):
-                options.setdefault("host", storage.host)
-        # For the same reason as in `media`: base_url may come from MEDIA_URL.
-        vars(storage).pop("base_url", None)
-        vars(settings).pop("MEDIA_URL", None)
-        if url is None:
-            raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] lacks a base_url. Set it in its OPTIONS, such as "
-                '"base_url": "/files/".'
-            )
-        found: Options = {"url": url, "root": storage.location}
-        location = cls(**(found | options))
-        object.__setattr__(location, "remake", remake)
+        location: Self = django_locations.storage(cls, alias, options)
         return location
 
     def at(self, root: str | os.PathLike[str]) -> Self:
         """This location, with the root that the callable returned."""
         location = copy.copy(self)
         object.__setattr__(location, "root", root)
-        object.__setattr__(location, "roots", [conf.root_folder(root, self.url)])
+        object.__setattr__(location, "roots", [conf_urls.root_folder(root, self.url)])
         return location
 
     def cache_control_for(self, path: str) -> str:
@@ -450,46 +275,5 @@ class Location:
         """The absolute paths of those roots that are folders."""
         return [root for root in self.roots if isinstance(root, str)]
 
-    def _roots(self) -> list[str | Source]:
-        if self.credentials not in (None, "instance"):
-            raise ImproperlyConfigured(
-                f"{self._option('credentials')} is {self.credentials!r}. Leave it out, or give "
-                "'instance', for the role of the machine."
-            )
-        if callable(self.root) and not hasattr(self.root, "open_nowait"):
-            conf.check_sync(self._option("root"), self.root)
-            if self.host is None or self.source is not None:
-                raise ImproperlyConfigured(
-                    f"{self._option('root')} is a callable of the host, so the location requires "
-                    'the hosts that it may be called with, host=".example.com", and no source.'
-                )
-            return []
-        if self.source is not None:
-            if self.root is not None or not hasattr(self.source, "open_nowait"):
-                raise ImproperlyConfigured(
-                    f"{self._option('source')} is {self.source!r}. Give a source such as "
-                    "ObjectSource(store), and no root beside it."
-                )
-            return [self.source]
-        roots = self.root if isinstance(self.root, list | tuple) and self.root else (self.root,)
-        return [self._root(root) for root in roots]
-
-    def _root(self, root: Any) -> str | Source:
-        if isinstance(root, str) and root.startswith(("s3://", "gs://", "az://")):
-            from .sources.object_settings import from_url
-
-            return from_url(root, self._option("root"), self.credentials)
-        return root if hasattr(root, "open_nowait") else conf.root_folder(root, self.url)
-
     def _option(self, name: str) -> str:
         return f"{name} of the location {self.url!r}"
-
-
-def _source(storage: Any, name: str, credentials: Any) -> Source:
-    from .sources.django_storage import StorageSource, kind_of
-
-    if kind_of(storage) is None:
-        return StorageSource(storage)
-    from .sources.object_settings import from_storage
-
-    return from_storage(storage, name, credentials)

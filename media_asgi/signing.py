@@ -6,10 +6,8 @@ Signed URLs: a client that has one may see one file until the link expires.
     /private/a.pdf?media-expires=1700000000&media-download=report.pdf&media-signature=…
 
 ``media-expires``: seconds since the epoch. From this time on the link is refused.
-
 ``media-download``: the name under which browsers save the file. An empty one means the URL's own.
 It is there only if the link was made with ``download``.
-
 ``media-signature``: HMAC-SHA256 of the path and the parameters above, by Django's ``core.signing``.
 ``SECRET_KEY`` makes it. ``SECRET_KEY_FALLBACKS`` verify it too.
 

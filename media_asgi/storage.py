@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.storage import FileSystemStorage
 from django.utils.encoding import filepath_to_uri
 
-from .conf import own_host
+from .conf_urls import own_host
 from .signing import Seconds, check_download, seconds, sign_url
 
 Download = str | bool | None

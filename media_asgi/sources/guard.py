@@ -7,12 +7,15 @@ again. If that fails, the last known path counts.
 
 import asyncio
 import os
+import stat
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from .base import FileMissingError
 from .workers import Workers
 
 # How long a look-up is valid. Seconds.
@@ -165,3 +168,27 @@ class ExcludedFolders:
             if identity == self._identity:
                 return False
         return False
+
+
+def checked(fd: int, guard: ExcludedFolders | None) -> os.stat_result:
+    """The ``stat`` result of an open file.
+
+    Raises ``FileMissingError``, and closes the file, if it may not be served.
+    """
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or (guard is not None and guard.holds(real_path(fd))):
+            raise FileMissingError
+    except BaseException:
+        os.close(fd)
+        raise
+    return status
+
+
+def real_path(fd: int) -> str:
+    """The path of an open file, without links."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{fd}")

@@ -19,15 +19,14 @@ import errno
 import logging
 import math
 import os
-import stat
 import sys
 import time
 import weakref
 from collections.abc import Collection, Hashable, Sequence
 from concurrent.futures import Future
 
-from .base import FileMissingError, Wanted
-from .guard import ExcludedFolder, ExcludedFolders, identity_of
+from .base import Wanted
+from .guard import ExcludedFolder, ExcludedFolders, checked, identity_of, real_path
 from .local_file import DistantFile, LocalFile, file_version
 from .openat2 import (
     AT_FDCWD,
@@ -126,7 +125,7 @@ class LocalSource:
             return None
         try:
             fd = KERNEL.open_cached(folder.fd, name, TO_READ)
-            return LocalFile(fd, _checked(fd, folder.guard), self._workers)
+            return LocalFile(fd, checked(fd, folder.guard), self._workers)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EXDEV, errno.EACCES):
                 return None
@@ -212,7 +211,7 @@ class LocalSource:
         if not self._excluded:
             return None
         # The path of the folder that is open. Its name may lead to another folder by now.
-        path, anywhere = _real_path(folder.fd), bool(self._follow_symlinks)
+        path, anywhere = real_path(folder.fd), bool(self._follow_symlinks)
         return ExcludedFolders(path, folder.identity, self._excluded, anywhere=anywhere) or None
 
     def _hold(self, folder: _Folder) -> None:
@@ -253,7 +252,7 @@ class LocalSource:
                 if not os.access(self.path, os.X_OK):
                     self._warn_of_root(error)
                 raise
-        status = _checked(fd, folder.guard)
+        status = checked(fd, folder.guard)
         # Another file system may be mounted below the root.
         is_distant = folder.is_distant or status.st_dev != folder.identity[0]
         return (DistantFile if is_distant else LocalFile)(fd, status, self._workers), folder
@@ -281,7 +280,7 @@ class LocalSource:
         Raises ``OSError``: EXDEV if a link climbs above the root, or leads to a folder that is not
         allowed.
         """
-        root = _real_path(folder.fd)
+        root = real_path(folder.fd)
         path = os.path.join(root, os.fsdecode(name))
         os.stat(path)  # raises the right error; and the kernel follows at most 40 links
         path = os.path.realpath(path, strict=True)
@@ -314,7 +313,7 @@ class LocalSource:
                 self._excluded,
                 anywhere=bool(self._follow_symlinks),
             )
-        return LocalFile(fd, _checked(fd, guard), self._workers)
+        return LocalFile(fd, checked(fd, guard), self._workers)
 
     @property
     def _allowed(self) -> Collection[str | os.PathLike[str]]:
@@ -342,30 +341,6 @@ def _below(path: str, folder: str) -> bytes | None:
 def _close_opened(future: "Future[tuple[LocalFile, _Folder | None]]") -> None:
     if not future.cancelled() and future.exception() is None:
         future.result()[0].close()
-
-
-def _checked(fd: int, guard: ExcludedFolders | None) -> os.stat_result:
-    """The ``stat`` result of an open file.
-
-    Raises ``FileMissingError``, and closes the file, if it may not be served.
-    """
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or (guard is not None and guard.holds(_real_path(fd))):
-            raise FileMissingError
-    except BaseException:
-        os.close(fd)
-        raise
-    return status
-
-
-def _real_path(fd: int) -> str:
-    """The path of an open file, without links."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        return os.fsdecode(fcntl.fcntl(fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
-    return os.readlink(f"/proc/self/fd/{fd}")
 
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # everywhere but on Windows

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from .django_storage import kind_of
-from .objects import CLIENT_OPTIONS, RETRY_CONFIG, STORES, ObjectSource
+from .object_clients import CLIENT_OPTIONS, RETRY_CONFIG, STORES
+from .objects import ObjectSource
 
 Credentials = Literal["instance"] | None
 

@@ -7,17 +7,13 @@ bytes of two versions.
 """
 
 import asyncio
-import atexit
 import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import AsyncGenerator, Callable, Hashable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-from django.core.exceptions import ImproperlyConfigured
 
 from ..http.representation import FileInfo
 from .base import (
@@ -30,17 +26,8 @@ from .base import (
     TruncatedFileError,
     Wanted,
 )
-
-try:
-    import obstore
-    from obstore.exceptions import BaseError
-    from obstore.store import AzureStore, GCSStore, S3Store
-except ImportError as error:
-    raise ImproperlyConfigured(
-        "Files of an object store need obstore. Install it: pip install 'media-asgi[objects]'."
-    ) from error
-
-from .object_errors import (  # after obstore
+from .object_clients import BaseError, config_of, enter_process, obstore, patient
+from .object_errors import (
     ChangedError,
     DeniedError,
     NoAnswerError,
@@ -53,15 +40,6 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 logger = logging.getLogger("media_asgi")
-
-STORES: dict[str, Any] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-
-# obstore counts its ``timeout`` (30 s) over the whole body, at the client's pace.
-CLIENT_OPTIONS = {"timeout": "1d", "read_timeout": "20s", "connect_timeout": "5s"}
-
-# obstore resumes a dropped answer without a condition, and compares the tags alone. It does so as
-# often as it may try a request again. So both are done here.
-RETRY_CONFIG = {"max_retries": 0}
 
 # After no answer, or one that says to come again, wait so long before each try. Seconds.
 _RETRIES = (0.1, 0.3)
@@ -107,7 +85,7 @@ class ObjectSource:
 
     def __init__(self, store: "ObjectStore | Callable[[], ObjectStore]", prefix: str = "") -> None:
         if not callable(store):
-            _config(store)
+            config_of(store)
         self._given = store
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._has_told = False
@@ -117,13 +95,13 @@ class ObjectSource:
         """Raises ``SourceError``."""
         given = self._given
         try:
-            return _patient(given() if callable(given) else given)
+            return patient(given() if callable(given) else given)
         except Exception as error:
             raise translated(error) from error
 
     def place(self) -> tuple[Hashable, str]:
         """The name of the bucket, and the prefix of the keys in it. Raises ``SourceError``."""
-        config = _config(self._store)
+        config = config_of(self._store)
         bucket = config.get("bucket") or config.get("container_name")
         if not bucket:  # a store in memory is itself alone
             return id(self._store), self._prefix
@@ -134,7 +112,7 @@ class ObjectSource:
     @cached_property
     def identity(self) -> str:
         """The bucket and the prefix. No other source has the same. Raises ``SourceError``."""
-        config = _config(self._store)
+        config = config_of(self._store)
         if not config:
             return secrets.token_hex()
         where = [config.get(name) for name in _PLACE], [os.environ.get(name) for name in _READ]
@@ -159,7 +137,7 @@ class ObjectSource:
 
     async def get(self, key: str, **options: Any) -> "GetResult":
         """Raises ``SourceError``."""
-        _enter_process()
+        enter_process()
         try:
             async with asyncio.timeout(_PATIENCE):
                 for pause in _RETRIES:
@@ -345,49 +323,3 @@ def _etag(tag: str | None, modified: int | None) -> bytes | None:
     if opaque and _OPAQUE.fullmatch(opaque) and not opaque.startswith(b"W/"):
         return b'"%s"' % opaque
     return None if modified else b'"%s"' % secrets.token_hex(16).encode("ascii")
-
-
-def _config(store: Any) -> dict[str, Any]:
-    try:
-        return getattr(store, "config", {})
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise ImproperlyConfigured(
-            f"source has {store!r}, whose configuration obstore can't tell. Give options of its "
-            "HTTP client, such as allow_http, as client_options={'allow_http': True}."
-        ) from None
-
-
-def _patient(store: "ObjectStore") -> "ObjectStore":
-    """A store of the project's own, with our time-outs where it has none."""
-    if not isinstance(store, S3Store | GCSStore | AzureStore):
-        return store
-    options: dict[str, Any] = {
-        "prefix": store.prefix,
-        "config": _config(store),
-        "client_options": {**CLIENT_OPTIONS, **(store.client_options or {})},
-        "retry_config": store.retry_config or RETRY_CONFIG,
-        "credential_provider": store.credential_provider,
-    }
-    return type(store)(**{name: value for name, value in options.items() if value is not None})
-
-
-_process: int | None = None
-"""The one that has asked a store."""
-
-
-def _enter_process() -> None:
-    global _process
-    current = os.getpid()
-    if _process == current:
-        return
-    if _process is not None:
-        # obstore's threads are not in a forked child: each call would wait for ever.
-        raise SourceUnreachableError(
-            "a store was asked before this process was forked. Ask none before the fork."
-        )
-    _process = current
-    # A process that ends within milliseconds of a call dies by SIGABRT: a thread of obstore's calls
-    # into an interpreter that is gone.
-    atexit.register(time.sleep, 0.05)

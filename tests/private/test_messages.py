@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.sources import local
+from media_asgi.sources import guard
 from media_asgi.types import Message, Scope
 
 
@@ -232,9 +232,9 @@ def test_a_guarded_folder_in_another_case(tmp_path: Path, monkeypatch: pytest.Mo
     (documents / "a.txt").write_bytes(b"secret")
     (tmp_path / "Documents").symlink_to("documents")  # both names lead to it, as there
     (tmp_path / "open.txt").write_bytes(b"open")
-    real_path = local._real_path
+    real_path = guard.real_path
     monkeypatch.setattr(
-        local, "_real_path", lambda fd: real_path(fd).replace("/documents/", "/Documents/")
+        guard, "real_path", lambda fd: real_path(fd).replace("/documents/", "/Documents/")
     )
     public = Location(url="/media/", root=tmp_path)
     guarded = Location(url="/media/documents/", root=documents, access="internal")

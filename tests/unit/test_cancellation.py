@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from media_asgi import Location, MediaMiddleware
-from media_asgi.sources import local
+from media_asgi.sources import guard, local
 
 from .support import (
     RESOLVERS,
@@ -43,11 +43,11 @@ async def test_cancelled_while_opening(
 ) -> None:
     resolve_by(resolver, monkeypatch)
     application = serve()
-    checked = local._checked
+    checked = guard.checked
     opening = local.LocalSource._open
     gate = Gate(checked if when == "after" else opening)
     if when == "after":  # the file is open already
-        monkeypatch.setattr(local, "_checked", gate)
+        monkeypatch.setattr(local, "checked", gate)
     else:
         monkeypatch.setattr(local.LocalSource, "_open", lambda *args: gate(*args))
     await cancelled(application, "/media/a.txt", gate)

@@ -29,6 +29,7 @@ from django.views.static import serve
 
 from media_asgi import DiskCache, Location, MediaMiddleware, checks
 from media_asgi.check_messages import CHECKS
+from media_asgi.check_served import ServedFolder
 from media_asgi.checks import check_deployment, check_project
 from media_asgi.sources.openat2 import KERNEL
 
@@ -576,11 +577,9 @@ def test_a_cache_on_a_network_file_system(
 def caches(project: Project, *caches: DiskCache) -> list[CheckMessage]:
     """What is said of locations with these caches, whose objects are in stores."""
     with project.settings():
-        media = checks._ServedFolder(str(project.media), "/media/", "")
+        media = ServedFolder(str(project.media), "/media/", "")
         locations: list[Any] = [SimpleNamespace(url="/m/", cache=cache) for cache in caches]
-        served = [
-            checks._ServedFolder("/no such folder", "/m/", "", location) for location in locations
-        ]
+        served = [ServedFolder("/no such folder", "/m/", "", location) for location in locations]
         return list(checks._caches([media, *served]))
 
 

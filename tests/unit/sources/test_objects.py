@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from obstore.store import S3Store
 
-from media_asgi.sources import objects
+from media_asgi.sources import object_clients, objects
 from media_asgi.sources.base import (
     NOTHING,
     WHOLE,
@@ -663,10 +663,10 @@ def test_a_process_that_ends_right_after_a_call_ends_well(start: Start) -> None:
 
 
 def test_a_store_of_the_project_gets_the_time_outs_that_it_lacks() -> None:
-    patient = objects._patient
+    patient = object_clients.patient
     store: Any = patient(S3Store("media", client_options={"read_timeout": "7s"}, prefix="a"))
     assert {name: str(value) for name, value in store.client_options.items()} == {
-        **objects.CLIENT_OPTIONS,
+        **object_clients.CLIENT_OPTIONS,
         "read_timeout": "7s",
     }
     assert store.prefix == "a"
