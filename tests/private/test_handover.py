@@ -290,7 +290,7 @@ DROPPED = {
     "X-Accel-Buffering": "no",
     "X-Accel-Charset": "None",
     "X-Accel-Expires": "off",
-    "X-Accel-Limit-Rate": "1",
+    "X-Accel-Limit-Rate": "100000000",
     "X-accel-anything": "1",
 }
 
