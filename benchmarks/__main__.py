@@ -7,13 +7,24 @@ from pathlib import Path
 from types import ModuleType
 
 import benchmarks
-from benchmarks import asgi, compare, crowd, growth, http, predicate, soak, stalled, targets
+from benchmarks import (
+    asgi,
+    compare,
+    crowd,
+    growth,
+    http,
+    objects,
+    predicate,
+    soak,
+    stalled,
+    targets,
+)
 from benchmarks.report import console
 
 PARTS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     # The predicate part configures Django for the whole process: after the others.
-    for module in (asgi, http, growth, stalled, crowd, soak, targets, predicate, compare)
+    for module in (asgi, http, objects, growth, stalled, crowd, soak, targets, predicate, compare)
 }
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,12 +93,12 @@ http {{
 """
 
 
-def _nginx(folder: Path, root: Path, port: int) -> list[str]:
+def _nginx(folder: Path, root: Path, port: int, template: str) -> list[str]:
     # A worker of its own user could not read the files when the master is root.
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        NGINX.format(folder=folder, root=root, host=HOST, port=port, user=user)
+        template.format(folder=folder, root=root, host=HOST, port=port, user=user)
     )
     return ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
 
@@ -149,17 +149,25 @@ def imports(folder: Path, checkout: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(
-    server: str, contender: str, root: Path, checkout: Path = CHECKOUT
+    server: str,
+    contender: str,
+    root: Path,
+    checkout: Path = CHECKOUT,
+    *,
+    application: str = APPLICATION,
+    nginx: str = NGINX,
+    environment: Mapping[str, str] = {},
 ) -> Iterator[Running]:
     """A server process with that contender, or nginx, on the server's core, ready to answer."""
     with tempfile.TemporaryDirectory(prefix="media-benchmark-server-") as name:
         folder = Path(name)
         port = _free_port()
         if contender == "nginx":
-            command = _nginx(folder, root, port)
+            command = _nginx(folder, root, port, nginx)
         else:
-            command = SERVERS[server].command(port)
+            command = [*SERVERS[server].command(port)[:-1], application]
         environment = imports(folder, checkout) | {
+            **environment,
             "PYTHONWARNINGS": "ignore",  # Django's, about its own view: the file is read at once
             "MEDIA_BENCHMARK_CONTENDER": contender,
             "MEDIA_BENCHMARK_ROOT": str(root),

@@ -37,6 +37,7 @@ class Engine(NamedTuple):
     """Where SeaweedFS' gateways ask."""
     restart: Callable[[], None] = lambda: None
     """Of a gateway: end its process by SIGKILL, and start it again."""
+    pid: int = 0
 
     def config(self) -> dict[str, Any]:
         """What obstore's store of this kind takes."""
@@ -80,6 +81,10 @@ class _Process:
             **self._options,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def wait(self, url: str, timeout: float = 60) -> None:
         """Until the store answers at all."""
         deadline = time.monotonic() + timeout
@@ -111,8 +116,9 @@ class _Process:
 
 
 @contextlib.contextmanager
-def seaweedfs(folder: Path) -> Iterator[Engine]:
-    config = _s3_config(folder)
+def seaweedfs(folder: Path, *, is_public: bool = False) -> Iterator[Engine]:
+    """``is_public``: may anybody read?"""
+    config = _s3_config(folder, is_public=is_public)
     data = folder / "data"
     data.mkdir()
     ports = {
@@ -135,17 +141,18 @@ def seaweedfs(folder: Path) -> Iterator[Engine]:
     with _Process(command, cwd=folder, env=_clean()) as process:
         process.wait(f"{url}/healthz")
         filer = f"127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"
-        yield Engine("seaweedfs", url, "s3", filer)
+        yield Engine("seaweedfs", url, "s3", filer, pid=process.pid)
 
 
-def _s3_config(folder: Path) -> Path:
-    identity = {
+def _s3_config(folder: Path, *, is_public: bool = False) -> Path:
+    identity: dict[str, Any] = {
         "name": "tests",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}))
+    anybody: list[dict[str, Any]] = [{"name": "anonymous", "actions": ["Read"]}] * is_public
+    config.write_text(json.dumps({"identities": [identity, *anybody]}))
     return config
 
 
