@@ -4,6 +4,7 @@ import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
@@ -19,8 +20,12 @@ websocket = AuthMiddlewareStack(
     URLRouter([path("ws/live/", Live.as_asgi()), path("ws/memory/", Memory.as_asgi())])
 )
 
+public = Location.media()
+if bucket := os.environ.get("SITE_BUCKET"):  # and what is on the disk alone, from there
+    public = Location(url="/media/", root=[f"s3://{bucket}", settings.MEDIA_ROOT])
+
 locations = (
-    Location.media(),
+    public,
     Location.storage("protected", access="internal"),  # what views hand over
     # For who has a link that its SignedMediaStorage made. To others it says so in the site's style.
     Location.storage("shared", error_pages=True),

@@ -93,6 +93,11 @@ STORAGES = {
         "OPTIONS": {"location": SITE_DATA / "shared", "base_url": "/shared/", "expires_in": 300},
     },
 }
+if bucket := os.environ.get("SITE_BUCKET"):  # in the store that AWS_ENDPOINT_URL names
+    STORAGES["default"] = {
+        "BACKEND": "demo_site.storage.Media",
+        "OPTIONS": {"bucket_name": bucket, "file_overwrite": False},
+    }
 
 LOGGING = {
     "version": 1,

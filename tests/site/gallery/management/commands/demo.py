@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError, call_command
 
+from gallery.samples import SAMPLES
+from gallery.store import seaweedfs, upload, welcome
+
 APPLICATION = "demo_site.asgi_channels:application"
 ARGUMENTS = {
     "daphne": ("-v", "0", "--access-log", "-", "-b", "{host}", "-p", "{port}"),
@@ -51,14 +54,35 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000, help="0 for any free one")
         parser.add_argument("--server", choices=ARGUMENTS, default="daphne")
         parser.add_argument("--no-video", dest="video", action="store_false", help="save seconds")
+        parser.add_argument("--objects", action="store_true", help="public files in SeaweedFS")
 
-    def handle(self, *, host: str, port: int, server: str, video: bool, **options: Any) -> None:
+    def handle(
+        self, *, host: str, port: int, server: str, video: bool, objects: bool, **options: Any
+    ) -> None:
         if importlib.util.find_spec(server) is None:
             raise CommandError(f"{server} is not installed: add --with {server} after uv run.")
         port = self.free_port(host, port)
+        if objects and "SITE_BUCKET" not in os.environ:
+            self.with_store()
+            return
         call_command("prepare", video=video)
+        if "SITE_BUCKET" in os.environ:
+            upload(settings.MEDIA_ROOT, [f"samples/{name}" for name in SAMPLES])
         with contextlib.suppress(KeyboardInterrupt):
             self.serve(server, host, port)
+
+    def with_store(self) -> None:
+        """Run the same command beside a store, with settings that name it."""
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            signal.signal(number, stop)
+        with contextlib.suppress(KeyboardInterrupt):
+            with seaweedfs(settings.SITE_DATA / "store") as environment:
+                environment = os.environ | environment
+                with subprocess.Popen([sys.executable, *sys.argv], env=environment) as process:
+                    try:
+                        process.wait()
+                    finally:
+                        process.terminate()
 
     def serve(self, server: str, host: str, port: int) -> None:
         netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -78,6 +102,7 @@ class Command(BaseCommand):
             if process.poll() is None:
                 site = f"http://{netloc}"
                 image = f"{site}{settings.MEDIA_URL}samples/dawn.jpg"
+                self.stdout.write(welcome(site, settings.MEDIA_URL))
                 self.stdout.write(WELCOME.format(site=site, image=image))
                 self.stdout.flush()
                 process.wait()
