@@ -69,15 +69,7 @@ def storage(cls: Any, alias: str, options: Options) -> Any:
         object.__setattr__(location, "alias", alias)
         object.__setattr__(location, "remake", remake)
         return location
-    for name in ("base_location", "location"):
-        # FileSystemStorage has a cached_property, which is one folder for all requests.
-        if isinstance(inspect.getattr_static(type(storage), name), property):
-            raise ImproperlyConfigured(
-                f"STORAGES[{alias!r}] is a {type(storage).__name__}, which works out its "
-                f"{name} each time, as for the current tenant. All clients would get the files "
-                "of the first. Give Location(url=..., host='.example.com', root=callable), "
-                "whose callable returns the folder of a host."
-            )
+    _refuse_tenants(storage, alias)
     if not storage.base_location:
         raise ImproperlyConfigured(
             f"STORAGES[{alias!r}] lacks a location, and MEDIA_ROOT is not set, so there is "
@@ -100,6 +92,18 @@ def storage(cls: Any, alias: str, options: Options) -> Any:
     location = cls(**(found | options))
     object.__setattr__(location, "remake", remake)
     return location
+
+
+def _refuse_tenants(storage: Any, alias: str) -> None:
+    for name in ("base_location", "location"):
+        # FileSystemStorage has a cached_property, which is one folder for all requests.
+        if isinstance(inspect.getattr_static(type(storage), name), property):
+            raise ImproperlyConfigured(
+                f"STORAGES[{alias!r}] is a {type(storage).__name__}, which works out its "
+                f"{name} each time, as for the current tenant. All clients would get the files "
+                "of the first. Give Location(url=..., host='.example.com', root=callable), "
+                "whose callable returns the folder of a host."
+            )
 
 
 def _source(storage: Any, name: str, credentials: Any) -> Source:

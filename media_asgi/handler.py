@@ -102,21 +102,20 @@ class LocationHandler:
     ) -> None:
         """Answer a request. ``app`` answers it if the location falls through."""
         path, urls, mount, host = match
-        secure, security = False, self._context.security
-        if security.depend_on_scheme:
-            secure = security.is_secure(scope)
-            if not secure and security.redirects(scope["path"]):
-                await self._redirect_to_tls(app, host, scope, receive, send)
-                return
+        security = self._context.security
+        secure = security.depend_on_scheme and security.is_secure(scope)
+        if security.depend_on_scheme and not secure and security.redirects(scope["path"]):
+            await self._redirect_to_tls(app, host, scope, receive, send)
+            return
         if self._has_names and (not path or path[-1] == "/"):
             path += self.location.file or self.location.index or ""
-        headers = scope["headers"]
-        request = FileRequest(scope["method"], path, pick(headers, _FIELDS), secure, headers)
+        method, headers = scope["method"], scope["headers"]
+        request = FileRequest(method, path, pick(headers, _FIELDS), secure, headers)
+        answer: Response | None
         file: SourceFile | None = None
         body = changes = grant = None
         try:
-            if request.method != "GET" or request.fields:
-                self._check_request(request)
+            self._check_request(request)
             if self._predicate is not None:
                 grant = await self._ask(request, mount, scope, receive, send)
                 if grant is None:
@@ -133,17 +132,15 @@ class LocationHandler:
             if file is not None:
                 file.close()
                 file = None
-            failed = await self._fail(error, app, request, grant, mount, scope, receive, send)
-            if failed is None:
+            answer = await self._fail(error, app, request, grant, mount, scope, receive, send)
+            if answer is None:
                 return
-            answer = failed
         if self._has_origins:
             answer = self._with_cors(answer, request)
         if grant is not None:
             answer = answer._replace(headers=grant.merged(answer.headers, answer.status))
         if body is None:
-            user = None if grant is None else grant.user
-            rate = self.location.limit_rate
+            user, rate = grant and grant.user, self.location.limit_rate
             await self._send(answer, file, request, scope, receive, send, rate, user)
             return
         # The ordinary hit, without a detour.

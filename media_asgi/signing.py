@@ -13,7 +13,6 @@ It is there only if the link was made with ``download``.
 
 The names begin with ``media-``, because a URL may have a query of its own, in which ``expires``,
 ``download`` and ``signature`` are common. Other parameters don't change what a link allows.
-
 A folder's signature is a segment of the path, so that relative URLs below it carry it too::
 
     /private/hls/42/media-prefix-1700000000-…/index.m3u8
@@ -210,14 +209,7 @@ def verify(
     if host == "":
         raise BadSignature("The request has no valid host.")
     salt, start = _for_host(salt, host)
-    try:
-        candidates = [
-            start + _signed(reading.encode("utf-8", "surrogateescape"), parameters)
-            for reading in paths
-        ]
-    except UnicodeError:
-        raise BadSignature("The link's path is not UTF-8.") from None
-    if not any(_holds(candidate, signature, salt) for candidate in candidates):
+    if not any(_holds(start + _signed_path(one, parameters), signature, salt) for one in paths):
         raise BadSignature("The link's signature does not match.")
     if (time.time() if now is None else now) >= grant.expires + allowance:
         raise SignatureExpired(f"The link expired at {grant.expires}.")
@@ -297,6 +289,13 @@ def _signed(path: bytes, parameters: str) -> str:
     characters that could ("?", "&", "=", ":") are escaped.
     """
     return f"{quote(path)}?{parameters}"
+
+
+def _signed_path(path: str, parameters: str) -> str:
+    try:
+        return _signed(path.encode("utf-8", "surrogateescape"), parameters)
+    except UnicodeError:
+        raise BadSignature("The link's path is not UTF-8.") from None
 
 
 def _for_host(salt: str, host: str | None) -> tuple[str, str]:

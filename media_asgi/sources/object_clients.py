@@ -51,10 +51,15 @@ def patient(store: "ObjectStore") -> "ObjectStore":
     """A store of the project's own, with our time-outs where it has none."""
     if not isinstance(store, S3Store | GCSStore | AzureStore):
         return store
+    given: Any = store.client_options or {}
+    if store.retry_config and given.keys() >= CLIENT_OPTIONS.keys():
+        return store
+    # Without its prefix obstore doesn't take each name of S3's that it gives.
+    before = "aws_" if isinstance(store, S3Store) else ""
     options: dict[str, Any] = {
         "prefix": store.prefix,
-        "config": config_of(store),
-        "client_options": {**CLIENT_OPTIONS, **(store.client_options or {})},
+        "config": {before + name: value for name, value in config_of(store).items()},
+        "client_options": {**CLIENT_OPTIONS, **given},
         "retry_config": store.retry_config or RETRY_CONFIG,
         "credential_provider": store.credential_provider,
     }

@@ -62,7 +62,7 @@ _MOST = 2**63 - 1
 
 # What tells two buckets of one name apart: of a store's configuration, and of the environment,
 # which obstore reads too.
-_PLACE = ("account_name", "endpoint", "base_url")
+_PLACE = ("account_name", "endpoint", "endpoint_url_s3", "base_url")
 _READ = (
     *("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
     *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL"),

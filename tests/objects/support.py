@@ -79,7 +79,12 @@ def _gcs_upload(url: str, key: str, data: bytes, attributes: Mapping[str, str]) 
 
 def settings(engine: Engine) -> dict[str, str]:
     """The environment from which a root of this engine takes its credentials."""
-    common = {"PYTHONWARNINGS": "error::DeprecationWarning:media_asgi"}
+    common = {
+        "PYTHONWARNINGS": "error::DeprecationWarning:media_asgi",
+        # Else glibc keeps what is free again, and the memory that is measured is that of the past.
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+    }
     if engine.kind == "gs":
         return {**common, "STORAGE_EMULATOR_HOST": engine.url}
     if engine.kind == "az":

@@ -120,8 +120,9 @@ def growth(bucket: Bucket, url: str, clients: int) -> int:
 def test_clients_that_read_nothing_cost_little_memory(served: Bucket) -> None:
     url = served.put("growth.bin", noise(100_000_000))
     growth(served, url, 4)
-    # obstore's HTTP client reads 400 KiB at a time, and holds the next while one is sent.
-    assert growth(served, url, 32) <= 32 * 2 << 20
+    # granian takes messages before the client has.
+    each = (4 if served.server.name == "granian" else 1.25) * 2**20
+    assert growth(served, url, 32) <= 32 * each
 
 
 @pytest.mark.slow

@@ -663,7 +663,7 @@ def test_a_process_that_ends_right_after_a_call_ends_well(start: Start) -> None:
 
 
 def test_a_store_of_the_project_gets_the_time_outs_that_it_lacks() -> None:
-    patient = object_clients.patient
+    patient: Any = object_clients.patient
     store: Any = patient(S3Store("media", client_options={"read_timeout": "7s"}, prefix="a"))
     assert {name: str(value) for name, value in store.client_options.items()} == {
         **object_clients.CLIENT_OPTIONS,
@@ -674,3 +674,7 @@ def test_a_store_of_the_project_gets_the_time_outs_that_it_lacks() -> None:
     store = patient(S3Store("media", retry_config={"max_retries": 7}))
     assert store.retry_config["max_retries"] == 7
     assert store.config["bucket"] == "media"
+    endpoint: Any = {"aws_endpoint_url_s3": "https://store.example", "skip_signature": "true"}
+    given = S3Store("media", config=endpoint)
+    assert patient(given).config == given.config
+    assert patient(store) is store
