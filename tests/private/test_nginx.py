@@ -170,7 +170,6 @@ def test_several_ranges(both: Both) -> None:
         "Accept-Ranges: none",
         "X-Accel-Buffering: no",
         "X-Accel-Charset: utf-8",
-        "X-Accel-Expires: 60",
         "X-Accel-Limit-Rate: 1000000",
     ],
 )
@@ -182,6 +181,14 @@ def test_headers_are_those_of_nginx(both: Both, header: str) -> None:
         assert len(ours.all("set-cookie")) == 2
         for answer in (ours, nginx):
             assert not [name for name, _ in answer.headers if name.startswith("x-accel")]
+
+
+def test_x_accel_expires_is_for_clients_and_not_for_a_cache_of_nginx(both: Both) -> None:
+    header = ["X-Accel-Expires: 60"]
+    ours, nginx = both.hand_over("/protected/a.pdf", header=header)
+    assert (ours.status, ours.body) == (nginx.status, nginx.body)
+    assert ours["cache-control"] == "private, max-age=60"
+    assert "cache-control" not in nginx
 
 
 @pytest.mark.parametrize("status", ["200", "201", "206", "299"])
