@@ -143,7 +143,6 @@ class LocationHandler:
             user, rate = grant and grant.user, self.location.limit_rate
             await self._send(answer, file, request, scope, receive, send, rate, user)
             return
-        # The ordinary hit, without a detour.
         if file is not None:
             file.close()
         writer = response_writer(scope, receive, send, self._context.send_timeout)
