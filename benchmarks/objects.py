@@ -50,7 +50,6 @@ TITLES = {
     "store": "SeaweedFS alone",
 }
 BESIDE = ("nginx", "nginx-cached", "django", "folder")
-# Whole objects in memory, one after the other.
 LACKS = {("django", "range"): "it knows no ranges", ("django", "304"): "it sends no validators"}
 
 NGINX = """
