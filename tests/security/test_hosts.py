@@ -191,7 +191,7 @@ def test_a_link_is_for_one_host(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["daphne", "uvicorn"])
-def test_a_proxys_host_counts_where_django_is_told_so(name: str, root: Path) -> None:
+def test_the_host_of_a_proxy_counts_where_django_is_told_so(name: str, root: Path) -> None:
     env = {
         "LOCATIONS": locations(root),
         "SETTINGS": json.dumps({"USE_X_FORWARDED_HOST": True}),
