@@ -239,7 +239,11 @@ class ObjectFile:
         return None
 
     def close(self) -> None:
-        self._body = None  # which ends its GET
+        body, self._body = self._body, None
+        if body is not None:
+            # A stream ends its GET as it goes. The response itself may stay until obstore is
+            # called again: its threads release a Python object late.
+            body.stream()
 
     async def stream(
         self, start: int, stop: int, chunk_size: Callable[[], int]
