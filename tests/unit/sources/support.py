@@ -50,7 +50,9 @@ async def outcome(root: LocalSource, name: bytes) -> Outcome:
         cause = error.__cause__
         if not isinstance(cause, OSError):
             return FileMissingError
-        return cause.errno or 0 if type(error) is _kind(cause.errno or 0) else -1
+        number = cause.errno or 0
+        del cause  # from Python 3.13 its traceback refers to this frame: a cycle
+        return number if type(error) is _kind(number) else -1
 
 
 def _kind(error: int) -> type[SourceError]:
