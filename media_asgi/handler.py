@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from .access import x_accel
@@ -52,7 +52,8 @@ class HandlerContext:
     """Asks the predicates."""
 
 
-class Match(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Match:
     """What a request asks of a location."""
 
     path: str
@@ -88,6 +89,7 @@ class LocationHandler:
         self._context = context
         # The longest body that is sent at once.
         self._at_once = 0 if location.limit_rate else context.chunk_size
+        self._security = context.security if context.security.depend_on_scheme else None
         self._source = source
         self.places = places or {}
         self._is_public = location.policy.is_public
@@ -101,12 +103,13 @@ class LocationHandler:
         self, app: ASGIApp, match: Match, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer a request. ``app`` answers it if the location falls through."""
-        path, urls, mount, host = match
-        security = self._context.security
-        secure = security.depend_on_scheme and security.is_secure(scope)
-        if security.depend_on_scheme and not secure and security.redirects(scope["path"]):
-            await self._redirect_to_tls(app, host, scope, receive, send)
-            return
+        path, mount = match.path, match.mount
+        secure = False
+        if self._security is not None:
+            secure = self._security.is_secure(scope)
+            if not secure and self._security.redirects(scope["path"]):
+                await self._redirect_to_tls(app, match.host, scope, receive, send)
+                return
         if self._has_names and (not path or path[-1] == "/"):
             path += self.location.file or self.location.index or ""
         method, headers = scope["method"], scope["headers"]
@@ -115,14 +118,15 @@ class LocationHandler:
         file: SourceFile | None = None
         body = changes = grant = None
         try:
-            self._check_request(request)
+            if request.fields or method != "GET":
+                self._check_request(request)
             if self._predicate is not None:
                 grant = await self._ask(request, mount, scope, receive, send)
                 if grant is None:
                     return
                 receive = grant.replay
             elif not self._is_public:
-                request, changes = await self._authorize(request, urls, mount, host, scope)
+                request, changes = await self._authorize(request, match, scope)
             answer, file = self._responder.respond_nowait(
                 request, changes
             ) or await self._responder.respond(request, changes)
@@ -149,13 +153,13 @@ class LocationHandler:
         await writer.send(answer.status, answer.headers, body)
 
     async def _authorize(
-        self, request: FileRequest, urls: Sequence[str], mount: str, host: str, scope: Scope
+        self, request: FileRequest, match: Match, scope: Scope
     ) -> tuple[FileRequest, HeaderOverrides | None]:
         """The request for the file itself, and what its access changes. Raises ``AccessDenied``."""
-        trusted = {**scope, "root_path": mount}  # the scope's own may be the client's
-        own_host = host if self.location.host else None
-        changes = await self.location.policy.authorize(trusted, request.path, urls, own_host)
-        return request._replace(path=self._responder.file_path(request.path)), changes
+        trusted = {**scope, "root_path": match.mount}  # the scope's own may be the client's
+        host = match.host if self.location.host else None
+        changes = await self.location.policy.authorize(trusted, request.path, match.urls, host)
+        return dataclasses.replace(request, path=self._responder.file_path(request.path)), changes
 
     async def _ask(
         self, request: FileRequest, mount: str, scope: Scope, receive: Receive, send: Send

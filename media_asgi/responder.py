@@ -2,10 +2,10 @@
 Opens a file of a location, and makes the response for it.
 """
 
+import dataclasses
 import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
 from urllib.parse import quote
 
 from .access.base import HeaderOverrides
@@ -34,7 +34,8 @@ _RANGE = frozenset({b"range"})
 _ACCEPT_ENCODING = frozenset({b"accept-encoding"})
 
 
-class FileRequest(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class FileRequest:
     """A request for a file of a location."""
 
     method: str
@@ -68,13 +69,13 @@ class Responder:
         self, request: FileRequest, changes: HeaderOverrides | None
     ) -> tuple[Response, SourceFile | None] | None:
         """The response and its file, or ``None`` if that needs waiting."""
-        method, path, fields, secure, _ = request
+        method, path, fields = request.method, request.path, request.fields
         is_whole = method == "GET" and (not fields or CONDITIONAL.isdisjoint(fields))
         wanted = WHOLE if is_whole else NOTHING
         preferred: tuple[bytes, ...] = ()
         if self._has_variants:
             wanted, preferred = _with_codings(wanted, request)
-        key = (path, secure, preferred)
+        key = (path, request.secure, preferred)
         known = self._known.get(key)
         if known is None:
             name = self._name(path)
@@ -107,7 +108,7 @@ class Responder:
         self, request: FileRequest, candidates: list[str], changes: HeaderOverrides
     ) -> tuple[FileRequest, Response, SourceFile | None]:
         for number, path in enumerate(candidates, 1):
-            one = request._replace(path=path)
+            one = dataclasses.replace(request, path=path)
             try:
                 found = self.respond_nowait(one, changes) or await self.respond(one, changes)
                 return one, *found
