@@ -4,6 +4,7 @@ import math
 import os
 import re
 import string
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ KEY, OLD_KEY, OTHER_KEY = "now" * 20, "before" * 10, "elsewhere" * 8
 @pytest.fixture(autouse=True, scope="module")
 def _secret_key() -> None:
     settings.SECRET_KEY = KEY  # override_settings could not go back to having none
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_locations() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:  # those of other tests may still be there
+        patch.setattr(signing, "location_prefixes", {})
+        yield
 
 
 def sign(url: str = "/private/a.pdf", **options: Any) -> str:
@@ -576,10 +584,7 @@ def test_what_is_not_a_folder_is_not_signed(url: str) -> None:
 
 
 @pytest.mark.parametrize("option", [{"expires_in": 0}, {"expires_in": True}, {"window": -1}])
-def test_a_folder_is_not_signed_for_an_impossible_time(
-    option: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signing, "location_prefixes", {})  # of other tests' locations
+def test_a_folder_is_not_signed_for_an_impossible_time(option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(option))):
         sign_prefix("/private/a/", **option)
 
@@ -610,7 +615,6 @@ def test_a_folder_is_signed_only_below_one_location(
 def test_any_file_below_a_signed_folder(path: bytes, rest: list[str], lifetime: int) -> None:
     segments = path.split(b"/")[1:]
     assume(segments and not {b"", b".", b".."} & {*segments})
-    signing.location_prefixes.clear()
     url = sign_prefix(quote(path) + "/", expires_in=lifetime, now=NOW)
     below = "/".join(name.replace("/", "_") for name in rest)
     grant = check(url + quote(below))
