@@ -187,7 +187,7 @@ def page(request: pytest.FixtureRequest) -> Iterator[Page]:
 
 def test_four_clients_that_read_nothing_leave_the_memory_as_it_is(address: str, page: Page) -> None:
     page.goto(f"{address}/proofs/")
-    page.wait_for_selector("#graph polyline")
+    page.wait_for_selector("#graph polyline", state="attached")  # a flat line has no height
     before = float(page.inner_text("#memory").split()[0])
     page.click("#stall")
     page.wait_for_function("memory.textContent.includes('4 clients have asked for 4 GiB')")

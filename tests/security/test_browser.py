@@ -112,8 +112,6 @@ RUN = [
     "file.xml",
     "file.styled.xml",
     "file.xsl",
-    "file.rdf",
-    "file.wsdl",
 ]
 # Endings of what is sure to run nothing, with a page in it all the same.
 PASSIVE = {
