@@ -34,7 +34,8 @@ def explain(
     status: int, headers: Collection[tuple[bytes, bytes]], path: str, location: str, why: Why
 ) -> bytes | None:
     """Log the reason, and make the page if ``DEBUG`` is on and the client accepts HTML."""
-    file = f" ({why.file})" if why.file else ""
+    # As it is, a name could forge a line for fail2ban.
+    file = f" ({why.file!r})" if why.file else ""
     logger.debug("%r: %d by the location %r: %s%s", path, status, location, why.reason, file)
     if not django_setting("DEBUG") or not wants_html(headers):
         return None

@@ -65,7 +65,7 @@ def test_findmedia_says_why_there_is_no_file(site: None, media: Path) -> None:
     lines = find("/media/no-such.txt")
     assert lines[2:4] == [
         "Log:      '/media/no-such.txt': 404 by the location '/media/': No such file or directory "
-        f"({media}/no-such.txt)",
+        f"('{media}/no-such.txt')",
         "Answer:   404 Not Found",
     ]
 

@@ -136,8 +136,19 @@ def test_the_line_says_what_the_page_says(
     assert line.levelno == logging.DEBUG
     assert line.getMessage() == (
         f"'/media/no-such.txt': 404 by the location '/media/': No such file or directory "
-        f"({media}/no-such.txt)"
+        f"('{media}/no-such.txt')"
     )
+
+
+def test_no_name_of_a_file_forges_a_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    application = serve()
+    with caplog.at_level(logging.DEBUG, "media_asgi"):
+        for name in ("a\nrefused client=192.0.2.1 path='/x': the path climbs", ".a\rb", "\udcff"):
+            ask(application, f"/media/{name}")
+    assert len(caplog.records) >= 3
+    for record in caplog.records:
+        text = record.getMessage()
+        assert not {"\n", "\r", "\udcff"}.intersection(text)
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS[:-1])
