@@ -31,7 +31,7 @@ from .signals import file_sent, send_file_sent
 from .sources.base import FileMissingError, Source, SourceError, SourceFile
 from .sources.guard import Place
 from .statuses import HTTPError, status_of
-from .types import ASGIApp, Headers, Receive, Scope, Send
+from .types import ASGIApp, CallApp, Headers, Receive, Scope, Send
 
 logger = logging.getLogger("media_asgi")
 
@@ -100,7 +100,7 @@ class LocationHandler:
         self._responder = Responder(location, source, self._known, nested)
 
     async def serve(
-        self, app: ASGIApp, match: Match, scope: Scope, receive: Receive, send: Send
+        self, app: CallApp, match: Match, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer a request. ``app`` answers it if the location falls through."""
         path, mount = match.path, match.mount
@@ -121,7 +121,7 @@ class LocationHandler:
             if request.fields or method != "GET":
                 self._check_request(request)
             if self._predicate is not None:
-                grant = await self._ask(request, mount, scope, receive, send)
+                grant = await self._ask(app, request, mount, scope, receive, send)
                 if grant is None:
                     return
                 receive = grant.replay
@@ -162,18 +162,31 @@ class LocationHandler:
         return dataclasses.replace(request, path=self._responder.file_path(request.path)), changes
 
     async def _ask(
-        self, request: FileRequest, mount: str, scope: Scope, receive: Receive, send: Send
+        self,
+        app: CallApp,
+        request: FileRequest,
+        mount: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> Grant | None:
         """Let Django ask the predicate. ``None`` if Django has answered the request itself."""
         assert self._predicate is not None
-        trusted = {**scope, "root_path": mount}
-        django = self._context.django
-        return await self._predicate.ask(django, trusted, request.path, receive, send)
+        predicate, django, grant = self._predicate, self._context.django, None
+
+        async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal grant
+            trusted = {**scope, "root_path": mount}
+            grant = await predicate.ask(django, trusted, request.path, receive, send)
+
+        # Its answer may be or name a file, as any answer of the application.
+        await app(scope, receive, send, lambda _: ask)
+        return grant
 
     async def _fail(
         self,
         error: Exception,
-        app: ASGIApp,
+        app: CallApp,
         request: FileRequest,
         grant: Grant | None,
         mount: str,
@@ -191,15 +204,18 @@ class LocationHandler:
         has_page = self.location.error_pages and ErrorPage.answers(status, page, request.headers)
         if not falls_through and not has_page:
             return self._error_response(request, status, headers, page)
-        if grant is not None:
-            scope, send = grant.onward(scope)
-        if falls_through:
-            await app(scope, receive, send)
-            return None
-        headers = [*self._known.common_headers(secure=request.secure), *headers]
-        trusted = {**scope, "root_path": mount}
-        site_page = ErrorPage(self.location, status, error, headers)
-        await site_page.ask(self._context.django, trusted, request.path, receive, send)
+
+        async def show(scope: Scope, receive: Receive, send: Send) -> None:
+            common = self._known.common_headers(secure=request.secure)
+            site_page = ErrorPage(self.location, status, error, [*common, *headers])
+            trusted = {**scope, "root_path": mount}
+            await site_page.ask(self._context.django, trusted, request.path, receive, send)
+
+        def through(app: ASGIApp) -> ASGIApp:
+            app = app if falls_through else show
+            return app if grant is None else grant.onward(app)
+
+        await app(scope, receive, send, through)
         return None
 
     async def hand_over(
@@ -283,7 +299,7 @@ class LocationHandler:
         return response.error_response(status, [*common, *headers], request.method, page)
 
     async def _redirect_to_tls(
-        self, app: ASGIApp, host: str, scope: Scope, receive: Receive, send: Send
+        self, app: CallApp, host: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """To TLS, by SecurityMiddleware; here on a host where nothing reaches the application."""
         if not self.location.owns_host:

@@ -3,6 +3,7 @@
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 from weakref import WeakSet
@@ -166,18 +167,28 @@ class MediaMiddleware:
                 return
         await self.app(scope, receive, send)
 
-    async def _call_app(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_app(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        through: Callable[[ASGIApp], ASGIApp] | None = None,
+    ) -> None:
+        """Pass a request to the application, or to what ``through`` makes of it."""
+        app = self.app if through is None else through(self.app)
         if not self._backpressure or request_of(send) is None:
-            await self._watch_app(scope, receive, send, send)
+            await self._watch(app, scope, receive, send, send)
             return
         waiting = BackpressureSend(scope, receive, send, self._context.send_timeout)
         try:
-            await self._watch_app(scope, receive, send, waiting.send)
+            await self._watch(app, scope, receive, send, waiting.send)
         finally:
             await waiting.end()
 
-    async def _watch_app(self, scope: Scope, receive: Receive, send: Send, onward: Send) -> None:
-        """Pass a request to the application, which may answer with a file, or with its name.
+    async def _watch(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, onward: Send
+    ) -> None:
+        """Call ``app``, which may answer with a file, or with its name.
 
         ``onward`` gets every other answer.
         """
@@ -187,10 +198,10 @@ class MediaMiddleware:
             given = {**scope, SENDER: sender}
             onward, drop_body = sender.send, sender.drop_body
         if not self._has_internal:
-            await self.app(given, receive, onward)
+            await app(given, receive, onward)
             return
         interceptor = ResponseInterceptor(onward, drop_body)
-        await self.app(given, receive, interceptor.send)
+        await app(given, receive, interceptor.send)
         if interceptor.target is None:
             return
         host, handlers = self.router.of_host(scope) if self._has_hosts else ("", self._handlers)

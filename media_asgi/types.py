@@ -12,5 +12,11 @@ Send = Callable[[Message], Awaitable[None]]
 # Starlette and one of several typed dicts to asgiref. None of them takes the scope of another.
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
+CallApp = Callable[..., Awaitable[None]]
+"""Calls the application with a scope, ``receive`` and ``send``, and sends the files of its answer.
+
+A fourth argument gets the application, and returns what is called in its place.
+"""
+
 Headers = list[tuple[bytes, bytes]]
 """Header fields; names are in lower case."""

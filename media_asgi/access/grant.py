@@ -24,7 +24,7 @@ from django.urls import ResolverMatch, re_path, set_urlconf
 from django.utils.functional import SimpleLazyObject
 
 from ..http.headers import override
-from ..types import Headers, Message, Receive, Scope, Send
+from ..types import ASGIApp, Headers, Message, Receive, Scope, Send
 from .x_accel import own_fields
 
 # Where Django's scope has the request's ``Grant``.
@@ -151,25 +151,31 @@ class Grant:
         """``receive`` of who answers after Django."""
         return self._received.pop(0) if self._received else await self._receive()
 
-    def onward(self, scope: Scope) -> tuple[Scope, Send]:
-        """The request for whom the location falls through to, and its ``send``.
+    def onward(self, app: ASGIApp) -> ASGIApp:
+        """``app``, for a request that the location passes on to it.
 
         The client doesn't have the cookies yet that the middleware has just set, such as a new
         session's in place of one that is deleted. The application is to know them.
         """
         cookies = [(name, value) for name, value in self.headers if name == b"set-cookie"]
         if not cookies:
-            return scope, self._send
-        others = [pair for pair in scope["headers"] if pair[0].lower() != b"cookie"]
-        pairs = [value for name, value in scope["headers"] if name.lower() == b"cookie"]
-        pairs += [value.partition(b";")[0] for _, value in cookies]  # of namesakes the last counts
+            return app
 
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*cookies, *message.get("headers", ())]}
-            await self._send(message)
+        async def with_cookies(scope: Scope, receive: Receive, send: Send) -> None:
+            others = [pair for pair in scope["headers"] if pair[0].lower() != b"cookie"]
+            pairs = [value for name, value in scope["headers"] if name.lower() == b"cookie"]
+            # Of namesakes the last counts.
+            pairs += [value.partition(b";")[0] for _, value in cookies]
+            scope = {**scope, "headers": [*others, (b"cookie", b"; ".join(pairs))]}
 
-        return {**scope, "headers": [*others, (b"cookie", b"; ".join(pairs))]}, send
+            async def send_cookies(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    message = {**message, "headers": [*cookies, *message.get("headers", ())]}
+                await send(message)
+
+            await app(scope, receive, send_cookies)
+
+        return with_cookies
 
     def merged(self, file: Headers, status: int) -> Headers:
         """The headers of the file's answer, with those that the middleware gave the stand-in.

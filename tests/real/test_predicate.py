@@ -191,6 +191,16 @@ def test_a_response_of_a_predicate_reaches_the_client_as_it_is(site: Site) -> No
             assert response["x-frame-options"] == "DENY"
 
 
+def test_a_file_that_a_predicate_answers_with_is_sent_as_an_application_s_is(site: Site) -> None:
+    for url in ("/answering/", "/answering-later/"):
+        for path in ("hand-over", "file"):
+            part = site.get(f"{url}{path}", ("Range", "bytes=5-14"))
+            assert (part.status, part.body) == (206, DATA[5:15])
+            assert "x-accel-redirect" not in part
+            etag = site.get(f"{url}{path}")["etag"]
+            assert site.get(f"{url}{path}", ("If-None-Match", etag)).status == 304
+
+
 def test_conditions_and_ranges_are_the_file_s_alone(site: Site) -> None:
     """The stand-in has no ETag, and what the predicate answers itself isn't cut to a range."""
     fields = [
@@ -422,6 +432,13 @@ def test_a_location_falls_through_where_a_file_is_missing(site: Site) -> None:
     for size in (0, 100, 300_000):
         assert site.get("/through/absent.bin", body=b"x" * size).status == 301
     assert site.get("/docs/known.bin", body=b"x" * 300_000).body == DATA
+
+
+def test_where_a_location_falls_through_the_application_sends_files_as_ever(site: Site) -> None:
+    handed = site.get("/sends/through/", to="/internal/known.bin")
+    assert (handed.status, handed.body) == (200, DATA)
+    assert handed["set-cookie"].startswith("sessionid=")  # that of the predicate
+    assert "has wrapped Daphne's send" not in site.server.log
 
 
 def test_the_script_name_is_the_server_s(name: str, run: Start) -> None:

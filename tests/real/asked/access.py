@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required, permission_required
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import FileResponse, Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import aget_object_or_404, get_object_or_404
 from django.template.response import TemplateResponse
 from rest_framework.authentication import TokenAuthentication
@@ -49,6 +49,8 @@ def answering(request: Any, path: str) -> Any:
         "page": lambda: HttpResponse("password?" * 100),
         "template": lambda: TemplateResponse(request, "403.html", status=418),
         "headers": lambda: JsonResponse(dict(request.headers)),
+        "hand-over": lambda: HttpResponse(headers={"X-Accel-Redirect": "/internal/known.bin"}),
+        "file": lambda: FileResponse(open(settings.DATA / "files/known.bin", "rb")),  # noqa: SIM115
         "match": lambda: JsonResponse(
             {
                 "route": request.resolver_match.route,

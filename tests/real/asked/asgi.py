@@ -27,6 +27,7 @@ application = MediaMiddleware(
     ),
     Location(url="/through/", root=_files, access=PREDICATES["docs"], fallthrough=True),
     Location(url="/who/", root=_files, access=PREDICATES["authenticated"], fallthrough=True),
+    Location(url="/sends/through/", root=_files, access=PREDICATES["seen"], fallthrough=True),
     Location(
         url="/shared/",
         root=_files,

@@ -25,6 +25,7 @@ INSTALLED_APPS = [
     "tests.real.asked",
 ]
 MIDDLEWARE = [
+    "media_asgi.responses.FileResponseMiddleware",
     "tests.real.asked.middleware.Counted",
     "django.middleware.cache.UpdateCacheMiddleware",
     "corsheaders.middleware.CorsMiddleware",

@@ -57,6 +57,7 @@ handler500 = "tests.real.asked.urls.server_error"
 
 urlpatterns = [
     path("sends/", sends),
+    path("sends/through/", sends),
     path("who/", who),  # and a location falls through to it
     path("whoami/", who),
     *i18n_patterns(
