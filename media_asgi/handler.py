@@ -277,7 +277,8 @@ class LocationHandler:
             and b"access-control-request-method" in fields
         ):
             raise HTTPError(204, self._cors.preflight())
-        elif method != "OPTIONS" or self._predicate is None:  # the project's middleware answers it
+        elif method != "OPTIONS" or self._predicate is None or self.location.fallthrough:
+            # Else Django's middleware answers. If the location falls through, the application does.
             raise HTTPError(405, [(b"allow", b"GET, HEAD")])
 
     def _with_cors(self, answer: Response, request: FileRequest) -> Response:

@@ -434,6 +434,13 @@ def test_a_location_falls_through_where_a_file_is_missing(site: Site) -> None:
     assert site.get("/docs/known.bin", body=b"x" * 300_000).body == DATA
 
 
+def test_where_a_location_falls_through_the_application_answers_options(site: Site) -> None:
+    alice = logged_in(site, "alice")
+    answer = alice.get("/who/", method="OPTIONS")
+    assert (answer.status, answer.body) == (200, b"alice")
+    assert alice.get("/authenticated/known.bin", method="OPTIONS").status == 405
+
+
 def test_where_a_location_falls_through_the_application_sends_files_as_ever(site: Site) -> None:
     handed = site.get("/sends/through/", to="/internal/known.bin")
     assert (handed.status, handed.body) == (200, DATA)
