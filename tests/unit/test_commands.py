@@ -1,6 +1,7 @@
 """``manage.py findmedia`` and ``manage.py signmedia``."""
 
 import io
+import os
 import sys
 import types
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.http import HttpResponse
 from django.test import override_settings
 
 from media_asgi import Location, MediaMiddleware, signing
@@ -39,15 +41,17 @@ def site(media: Path, key: None, monkeypatch: pytest.MonkeyPatch) -> None:
         Location(url="/signed/", root=media, access="signed"),
         Location(url="/", host="tenants.example", root=lambda host: media / "folder"),
         Location(url="/inner/", root=media, access="internal"),
+        Location(url="/asked/", root=media, access=lambda request, path: HttpResponse(status=299)),
     )
     monkeypatch.setitem(sys.modules, "asgi_of_the_commands", module)
     monkeypatch.setitem(vars(settings), "ASGI_APPLICATION", "asgi_of_the_commands.application")
 
 
 def find(url: str) -> list[str]:
-    out = io.StringIO()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # which refuses a lone surrogate
     call_command(findmedia.Command(), url, stdout=out)
-    return out.getvalue().splitlines()
+    out.seek(0)
+    return out.read().splitlines()
 
 
 def test_findmedia_tells_location_file_answer_and_headers(site: None, media: Path) -> None:
@@ -85,6 +89,22 @@ def test_findmedia_asks_for_the_root_of_a_host(site: None, media: Path) -> None:
     assert lines[1:3] == [f"File:     {media}/folder/b.html", "Answer:   200 OK"]
 
 
+def test_findmedia_takes_any_url(site: None, media: Path) -> None:
+    (media / os.fsdecode(b"f\xff.txt")).touch()
+    for url in ("/media/f%FF.txt", os.fsdecode(b"/media/f\xff.txt")):
+        lines = find(url)
+        assert lines[1:3] == [f"File:     {media}/f\\xff.txt", "Answer:   200 OK"]
+    assert "Answer:   404 Not Found" in find("https://name:pass@tenants.example")
+    with pytest.raises(CommandError, match="is not a URL"):
+        find("http://[::1")
+
+
+def test_findmedia_tells_a_status_that_has_no_name(site: None) -> None:
+    name = settings.ASGI_APPLICATION
+    with override_settings(ASGI_APPLICATION=name, ROOT_URLCONF="none", MIDDLEWARE=[]):
+        assert "Answer:   299 " in find("/asked/a.txt")
+
+
 def test_findmedia_does_not_ask_the_application(site: None, media: Path) -> None:
     assert find("/inner/a.txt") == [
         "Location: /inner/ with access='internal'",
@@ -115,6 +135,14 @@ def test_signmedia_prints_a_link(
     assert grant.expires == 1_000_000 + seconds
 
 
+def test_signmedia_signs_for_a_host(key: None) -> None:
+    out = io.StringIO()
+    given = ["https://media.example/a.pdf", "--host", "media.example"]
+    call_command(signmedia.Command(), *given, stdout=out)
+    parts = urlsplit(out.getvalue().strip())
+    assert verify(parts.path, parts.query.encode(), host="media.example")
+
+
 def test_signmedia_signs_a_folder(key: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "location_prefixes", {})  # those of other tests
     out = io.StringIO()
@@ -123,7 +151,8 @@ def test_signmedia_signs_a_folder(key: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["/a", "--expires", "soon"], ["/a", "--expires", "0s"], ["a"]]
+    "arguments",
+    [["/a", "--expires", "soon"], ["/a", "--expires", "0s"], ["a"], ["/a", "--host", "a b"]],
 )
 def test_signmedia_refuses_with_a_sentence(key: None, arguments: list[str]) -> None:
     with pytest.raises(CommandError, match="Give "):

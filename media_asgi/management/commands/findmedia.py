@@ -4,7 +4,8 @@
 
 import asyncio
 import logging
-from http import HTTPStatus
+import os
+from http.client import responses
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -27,7 +28,13 @@ class Command(BaseCommand):
         if not (name := getattr(settings, "ASGI_APPLICATION", None)):
             raise CommandError("Set ASGI_APPLICATION, such as 'mysite.asgi.application'.")
         application = import_string(name)  # noqa: F841, keeps the instances alive
-        asyncio.run(self._report(_scope(url), settings.FORCE_SCRIPT_NAME or ""))
+        try:
+            scope = _scope(url)
+        except ValueError as error:
+            raise CommandError(
+                f"{url!r} is not a URL ({error}). Give a path, or a full URL."
+            ) from error
+        asyncio.run(self._report(scope, settings.FORCE_SCRIPT_NAME or ""))
 
     async def _report(self, scope: Any, mount: str) -> None:
         for middleware in MediaMiddleware.instances:
@@ -42,12 +49,14 @@ class Command(BaseCommand):
         if not path or path.endswith("/"):
             path += location.index or ""
         self.stdout.write(f"Location: {location.url} with {location.policy.value}")
-        self.stdout.write(f"File:     {file_of(location, path)}")
+        file = os.fsencode(file_of(location, path)).decode("utf-8", "backslashreplace")
+        self.stdout.write(f"File:     {file}")
         if found[0].is_internal:
             self.stdout.write("Answer:   Django's. It hands the file over, or not.")
             return
         start = await self._ask(middleware, scope)
-        self.stdout.write(f"Answer:   {start['status']} {HTTPStatus(start['status']).phrase}")
+        status = start["status"]
+        self.stdout.write(f"Answer:   {status} {responses.get(status, '')}")
         for name, value in start["headers"]:
             self.stdout.write(f"Header:   {name.decode('latin-1')}: {value.decode('latin-1')}")
 
@@ -76,14 +85,15 @@ class Command(BaseCommand):
 
 def _scope(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    hosts = [parts.netloc, *settings.ALLOWED_HOSTS, "localhost"]
+    path = os.fsencode(parts.path or "/" * bool(parts.netloc))
+    hosts = [parts.netloc.rpartition("@")[2], *settings.ALLOWED_HOSTS, "localhost"]
     host = next(host for host in hosts if host.strip(".*"))
     return {
         "type": "http",
         "method": "HEAD",  # the headers of a GET
         "scheme": parts.scheme or "https",
-        "path": unquote_to_bytes(parts.path).decode("utf-8", "replace"),
-        "raw_path": parts.path.encode(),
-        "query_string": parts.query.encode(),
+        "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+        "raw_path": path,
+        "query_string": os.fsencode(parts.query),
         "headers": [(b"host", host.encode())],
     }

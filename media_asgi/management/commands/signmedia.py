@@ -23,11 +23,14 @@ class Command(BaseCommand):
         parser.add_argument(
             "--expires", type=_time, default="1h", help="such as 90s, 15m, 1h or 7d (default: 1h)"
         )
+        parser.add_argument("--host", help="that of a location with the option host")
 
-    def handle(self, *args: Any, url: str, expires: timedelta, **options: Any) -> None:
+    def handle(
+        self, *args: Any, url: str, expires: timedelta, host: str | None, **options: Any
+    ) -> None:
         sign = sign_prefix if url.endswith("/") else sign_url
         try:
-            self.stdout.write(sign(url, expires_in=expires))
+            self.stdout.write(sign(url, expires_in=expires, host=host))
         except ValueError as error:
             raise CommandError(str(error)) from error
 
