@@ -4,6 +4,7 @@ Locations whose root depends on the request's host, such as one folder for each 
 Each root has a handler of its own, so no memory of files is shared between two roots.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -26,6 +27,9 @@ _LIFETIME = 5.0
 _MAX_HANDLERS = 64
 
 Build = Callable[[Location, Sequence[Location]], LocationHandler]
+
+_Key = tuple[str, str | None, str]
+"""The host, and the key of the location."""
 
 
 class FailingSource:
@@ -61,7 +65,9 @@ class Tenants:
         self._build = build
         self._context = context
         self._workers = workers
-        self._kept: OrderedDict[tuple[str, str | None, str], _Kept] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        # Requests for one host share a call, so that a host that is slow takes one thread.
+        self._asking: dict[_Key, asyncio.Task[tuple[LocationHandler, Sequence[object]]]] = {}
 
     async def handler(
         self, location: Location, siblings: Sequence[Location], host: str
@@ -77,9 +83,13 @@ class Tenants:
         try:
             if not is_plain_name(host):
                 raise FileMissingError
-            handler, roots = await in_worker(
-                self._workers, (), self._ask, location, siblings, host, kept
-            )
+            asking = self._asking.get(key)
+            if asking is None:
+                asking = self._asking[key] = in_worker(
+                    self._workers, (), self._ask, location, siblings, host, kept
+                )
+                asking.add_done_callback(lambda _: self._asking.pop(key))
+            handler, roots = await asyncio.shield(asking)
         except Exception as error:
             self._kept.pop(key, None)
             return LocationHandler(location, self._context, FailingSource(error))

@@ -123,21 +123,27 @@ def test_a_callable_that_fails_is_a_500(site: Site, tenant: str) -> None:
 def test_a_slow_callable_delays_only_its_own_host(site: Site) -> None:
     slow: list[Response] = []
     (site.root / "go").unlink(missing_ok=True)
-    thread = threading.Thread(
-        target=lambda: slow.append(site.get("slow.example.com", "/files/x.txt"))
-    )
-    thread.start()
+    # More than the middleware has threads.
+    threads = [
+        threading.Thread(target=lambda: slow.append(site.get("slow.example.com", "/files/x.txt")))
+        for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         deadline = time.monotonic() + 60
         while not any(host == "slow.example.com" for host, _ in site.asked()):
             assert time.monotonic() < deadline
-        assert site.get("a.example.com", "/files/x.txt").status == 200
+        for tenant in ("a", "b"):
+            assert site.get(f"{tenant}.new.example.com", "/files/x.txt").status == 200
         assert site.get("a.example.com", "/shared/s.txt").status == 200
         assert not slow
     finally:
         (site.root / "go").touch()
-        thread.join()
-    assert slow[0].body == b"file of slow"
+        for thread in threads:
+            thread.join()
+    assert [answer.body for answer in slow] == [b"file of slow"] * 12
+    assert sum(host == "slow.example.com" for host, _ in site.asked()) < 12
 
 
 def test_links_are_for_the_host_that_they_were_signed_for(site: Site) -> None:
