@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from django.core.exceptions import PermissionDenied
 from django.core.signing import SignatureExpired
+from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse
 
 from ..explain import wants_html
@@ -32,6 +33,8 @@ class ErrorPage(Predicate):
             raise raised
 
         view.login_required = False  # type: ignore[attr-defined]  # of LoginRequiredMiddleware
+        # With ATOMIC_REQUESTS, Django refuses to call an async view without this.
+        view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
         self._route = location.prefix.removeprefix("/") + "<path:path>"
         self._view = view
         self._headers = [*headers, (b"cache-control", b"no-store")]

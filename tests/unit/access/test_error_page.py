@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.signing import SignatureExpired
+from django.db import connections
 from django.http import HttpResponse
 from django.test import override_settings
 
@@ -68,6 +69,14 @@ def test_a_page_gets_the_404_of_the_site(serve: Serve) -> None:
         )
     assert ask(application, "/media/<none>", headers=PAGE).body == b"no page /media/&lt;none&gt;"
     assert ask(application, "/media/a.txt", headers=PAGE).body == b"hello"
+
+
+def test_a_page_is_shown_where_all_requests_are_in_a_transaction(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    answer = ask(serve(error_pages=True), "/media/none", headers=PAGE)
+    assert (answer.status, answer.body) == (404, b"no page /media/none")
 
 
 def test_an_image_gets_none_of_it(serve: Serve) -> None:
