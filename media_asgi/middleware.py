@@ -12,6 +12,7 @@ from asgiref.sync import AsyncToSync
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from .access.grant import AnswerCutError
 from .access.x_accel import ResponseInterceptor
 from .assembly import Assembly
 from .conf import check_bool, check_number, django_setting, middleware_of, takes
@@ -176,14 +177,19 @@ class MediaMiddleware:
     ) -> None:
         """Pass a request to the application, or to what ``through`` makes of it."""
         app = self.app if through is None else through(self.app)
-        if not self._backpressure or request_of(send) is None:
-            await self._watch(app, scope, receive, send, send)
-            return
-        waiting = BackpressureSend(scope, receive, send, self._context.send_timeout)
+        waiting: BackpressureSend | None = None
+        if self._backpressure and request_of(send) is not None:
+            waiting = BackpressureSend(scope, receive, send, self._context.send_timeout)
         try:
-            await self._watch(app, scope, receive, send, waiting.send)
+            await self._watch(app, scope, receive, send, waiting.send if waiting else send)
+        except AnswerCutError:
+            # On Daphne neither a return nor an exception would end the response.
+            writer = response_writer(scope, receive, send, self._context.send_timeout)
+            await writer.abort()
+            writer.close()
         finally:
-            await waiting.end()
+            if waiting is not None:
+                await waiting.end()
 
     async def _watch(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, onward: Send

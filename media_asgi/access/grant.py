@@ -34,6 +34,10 @@ GRANT = "media_asgi.grant"
 _OF_THE_STAND_IN = frozenset({b"expires", b"pragma"})
 
 
+class AnswerCutError(Exception):
+    """Django's answer ended early, after its head: the client must not wait for the rest."""
+
+
 class PredicateHandler(ASGIHandler):
     """Django's handler, whose views are predicates. Its middleware is made at the first request."""
 

@@ -31,7 +31,7 @@ from ..http.media_types import SANDBOX
 from ..http.response import CONDITIONAL
 from ..types import Receive, Scope, Send
 from .base import AccessDenied, AccessPolicy, LocationOptions
-from .grant import GRANT, Grant, PredicateHandler
+from .grant import GRANT, AnswerCutError, Grant, PredicateHandler
 
 logger = logging.getLogger("media_asgi")
 
@@ -73,7 +73,7 @@ class Predicate(AccessPolicy):
 
         ``scope``: the request's. Its ``root_path`` is the server's, and never one of the client's.
 
-        ``None``: Django has answered the request, or the client is gone.
+        ``None``: Django has answered the request, or the client is gone. Raises ``AnswerCutError``.
         """
         grant = Grant(self._view, self._route, path, receive, send)
         headers = [pair for pair in scope["headers"] if pair[0].lower() not in _HIDDEN]
@@ -90,6 +90,7 @@ class Predicate(AccessPolicy):
                 raise
             path = scope["path"]
             logger.error("%r: the answer of a predicate ended early", path, exc_info=error)
+            raise AnswerCutError from error
         finally:
             listening.cancel()
         await asyncio.wait([listening])

@@ -201,6 +201,14 @@ def test_a_file_that_a_predicate_answers_with_is_sent_as_an_application_s_is(sit
             assert site.get(f"{url}{path}", ("If-None-Match", etag)).status == 304
 
 
+def test_a_predicate_s_answer_that_fails_in_the_middle_is_cut_off(site: Site) -> None:
+    with Connection(site.server, timeout=30) as client:
+        client.request("/answering-later/failing")
+        with pytest.raises(ConnectionError):
+            client.response()
+    assert "the answer of a predicate ended early" in site.server.log
+
+
 def test_conditions_and_ranges_are_the_file_s_alone(site: Site) -> None:
     """The stand-in has no ETag, and what the predicate answers itself isn't cut to a range."""
     fields = [

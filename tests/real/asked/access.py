@@ -2,13 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required, permission_required
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.http import FileResponse, Http404, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.shortcuts import aget_object_or_404, get_object_or_404
 from django.template.response import TemplateResponse
 from rest_framework.authentication import TokenAuthentication
@@ -42,6 +49,11 @@ async def raising_later(request: Any, path: str) -> bool:
     return raising(request, path)
 
 
+async def failing() -> AsyncIterator[bytes]:
+    yield b"the beginning"
+    raise RuntimeError("the stream fails")
+
+
 def answering(request: Any, path: str) -> Any:
     """A page that asks for a password, and other answers."""
     answers: dict[str, Callable[[], Any]] = {
@@ -50,6 +62,7 @@ def answering(request: Any, path: str) -> Any:
         "template": lambda: TemplateResponse(request, "403.html", status=418),
         "headers": lambda: JsonResponse(dict(request.headers)),
         "hand-over": lambda: HttpResponse(headers={"X-Accel-Redirect": "/internal/known.bin"}),
+        "failing": lambda: StreamingHttpResponse(failing()),
         "file": lambda: FileResponse(open(settings.DATA / "files/known.bin", "rb")),  # noqa: SIM115
         "match": lambda: JsonResponse(
             {
