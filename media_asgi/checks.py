@@ -144,7 +144,7 @@ def _find_stores() -> list[ServedFolder]:
 
 def _default(messages: list[CheckMessage]) -> tuple[list[ServedFolder], list[CheckMessage]]:
     """The folder that a MediaMiddleware without locations would serve."""
-    url = urlsplit(settings.MEDIA_URL)
+    url = urlsplit(settings.MEDIA_URL or "")
     if not settings.MEDIA_ROOT:
         messages.append(message("E001"))
     if not url.path.strip("/") and not url.netloc:
@@ -165,7 +165,9 @@ def _settings() -> Iterator[CheckMessage]:
         ("FILE_UPLOAD_DIRECTORY_PERMISSIONS", stat.S_IXUSR, "0o755"),
     ):
         mode = getattr(settings, setting)
-        if mode is not None and not mode & needed:
+        if mode is not None and not isinstance(mode, int):  # of an environment variable, perhaps
+            yield message("W014", setting=setting, mode=repr(mode), usual=usual)
+        elif mode is not None and not mode & needed:
             yield message("W014", setting=setting, mode=f"{mode} (0o{mode:o})", usual=usual)
 
 
