@@ -99,7 +99,8 @@ urlpatterns = [re_path("", _nothing)]
 class Grant:
     """The permission of one request: the response that stands in for its file.
 
-    It counts only if the middleware lets that very object through.
+    It counts only if the middleware lets that very object through, with its status and without a
+    body.
     """
 
     def __init__(self, view: Any, route: str, path: str, receive: Receive, send: Send) -> None:
@@ -124,7 +125,13 @@ class Grant:
         return self._stand_in
 
     def settle(self, response: HttpResponseBase, request: Any) -> None:
-        self.is_given = response is self._stand_in and response.status_code == 200
+        stand_in = self._stand_in
+        self.is_given = (
+            stand_in is not None
+            and response is stand_in
+            and stand_in.status_code == 200
+            and not stand_in.content
+        )
         self.user = _known_user(request)
 
     async def send(self, message: Message) -> None:

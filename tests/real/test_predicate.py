@@ -290,7 +290,7 @@ def test_with_debug_on_the_technical_pages_are_django_s(name: str, run: Start) -
 
 @pytest.mark.parametrize(
     ("instead", "status", "body"),
-    [("page", 503, b"down"), ("copy", 200, b""), ("status", 402, b"")],
+    [("page", 503, b"down"), ("copy", 200, b""), ("body", 200, b"paid"), ("status", 402, b"")],
 )
 def test_without_its_own_stand_in_nothing_is_served(
     site: Site, instead: str, status: int, body: bytes

@@ -64,6 +64,8 @@ def maintenance(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return HttpResponse("down for maintenance", status=503)
         if instead == "copy":  # with the same headers, status and body
             return HttpResponse(response.content, headers=dict(response.headers))
+        if instead == "body":
+            response.content = b"paid files"
         if instead == "status":
             response.status_code = 402
         return response
