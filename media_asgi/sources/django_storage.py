@@ -23,7 +23,8 @@ from .base import (
     TruncatedFileError,
     Wanted,
 )
-from .workers import Workers, in_worker
+from .system_errors import open_error
+from .workers import Workers, in_worker, opened
 
 _DJANGO_STORAGES = {
     "storages.backends.s3.S3Storage": "s3",
@@ -52,7 +53,10 @@ class StorageSource:
         return None
 
     async def open(self, name: bytes, wanted: Wanted) -> "StorageFile":
-        return await in_worker(self._workers, (), self._open, name)
+        try:
+            return await opened(self._workers, StorageFile.close, self._open, name)
+        except OSError as error:  # no thread can be started
+            raise open_error(error) from error
 
     def _open(self, name: bytes) -> "StorageFile":
         # A storage in a database: this thread sees no end of a request, where Django does it.

@@ -23,7 +23,6 @@ import sys
 import time
 import weakref
 from collections.abc import Collection, Hashable, Sequence
-from concurrent.futures import Future
 
 from .base import Wanted
 from .guard import ExcludedFolder, ExcludedFolders, checked, identity_of, real_path
@@ -41,7 +40,7 @@ from .openat2 import (
 )
 from .portable import climbs, open_by_name, walk
 from .system_errors import open_error
-from .workers import Workers
+from .workers import Workers, opened
 
 # The root is opened again after this time. So a deploy or a remount that swaps it is seen soon.
 # Seconds.
@@ -170,20 +169,7 @@ class LocalSource:
             found = self.open_nowait(name, wanted)
             if found is not None:
                 return found
-        limit = asyncio.timeout(self._workers.timeout)
-        future = self._workers.submit(self._open, name)
-        try:
-            async with limit:
-                file, folder = await asyncio.wrap_future(future)
-        except (asyncio.CancelledError, TimeoutError):
-            future.add_done_callback(_close_opened)
-            if limit.expired():
-                raise self._workers.hung() from None
-            raise
-        finally:
-            # The exception's traceback refers to this frame, and the frame to the future with the
-            # exception. This cycle would keep the root open until it is collected.
-            del future
+        file, folder = await opened(self._workers, _close_opened, self._open, name)
         if folder is not None and KERNEL.cached and not folder.is_distant:
             self._hold(folder)
         return file
@@ -338,9 +324,8 @@ def _below(path: str, folder: str) -> bytes | None:
     return os.fsencode(path[len(start) :] or ".") if (path + os.sep).startswith(start) else None
 
 
-def _close_opened(future: "Future[tuple[LocalFile, _Folder | None]]") -> None:
-    if not future.cancelled() and future.exception() is None:
-        future.result()[0].close()
+def _close_opened(found: tuple[LocalFile, _Folder | None]) -> None:
+    found[0].close()
 
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # everywhere but on Windows

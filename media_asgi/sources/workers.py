@@ -196,6 +196,34 @@ async def _waited_for(
         raise
 
 
+async def opened(
+    workers: Workers, discard: Callable[[R], object], call: Callable[..., R], *args: Any
+) -> R:
+    """Run ``call`` in a worker thread. What it opens after its task has left goes to ``discard``.
+
+    Raises ``OSError`` if no thread can be started, and ``SourceBusyError`` if it takes too long.
+    """
+    limit = asyncio.timeout(workers.timeout)
+    future = workers.submit(call, *args)
+    try:
+        async with limit:
+            return await asyncio.wrap_future(future)
+    except (asyncio.CancelledError, TimeoutError):
+        future.add_done_callback(partial(_discard, discard))
+        if limit.expired():
+            raise workers.hung() from None
+        raise
+    finally:
+        # The exception's traceback refers to this frame, and the frame to the future with the
+        # exception. This cycle would keep what the call has open until it is collected.
+        del future
+
+
+def _discard(discard: Callable[[R], object], future: Future[R]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        discard(future.result())
+
+
 def _retrieved(call: "asyncio.Future[Any]") -> None:
     """Take the exception of a call that no task waits for any more."""
     if not call.cancelled():

@@ -14,6 +14,7 @@ from media_asgi.sources.base import (
     WHOLE,
     FileMissingError,
     FileReadError,
+    SourceBusyError,
     SourceError,
     SourceUnreachableError,
     TruncatedFileError,
@@ -147,3 +148,34 @@ def test_djangos_own_storage_in_memory() -> None:
                 await source.open(name, WHOLE)
 
     asyncio.run(run())
+
+
+def test_a_file_that_is_opened_for_a_client_who_has_left_is_closed() -> None:
+    opened = Opened(DATA, seeks=True)
+    begun, leave = threading.Event(), threading.Event()
+
+    class Slow(Simple):
+        def _open(self, name: str, mode: str = "rb") -> Any:
+            begun.set()
+            assert leave.wait(60)
+            return opened
+
+    async def run(source: StorageSource) -> None:
+        waiting = asyncio.ensure_future(source.open(b"a", WHOLE))
+        assert await asyncio.to_thread(begun.wait, 60)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert not opened.done.is_set()
+        leave.set()
+        assert await asyncio.to_thread(opened.done.wait, 60)
+
+    asyncio.run(run(StorageSource(Slow(None))))
+
+
+def test_a_storage_without_a_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(SourceBusyError):
+        asyncio.run(StorageSource(Simple(Opened(DATA, seeks=True))).open(b"a", WHOLE))
