@@ -63,8 +63,13 @@ class StorageSource:
         close_old_connections()
         file: Any = None
         try:
+            # Before the file is opened: it may be replaced meanwhile. New bytes with the old date
+            # are found out at the next request, and old bytes with the new date never.
+            modified = _modified(self._storage, name.decode())
             file = self._storage.open(name.decode(), "rb")
-            return StorageFile(file, _info(self._storage, name.decode(), file), self._workers)
+            if isinstance(modified, Exception):
+                raise modified
+            return StorageFile(file, _info(file, modified), self._workers)
         except BaseException as error:
             if file is not None:
                 with contextlib.suppress(Exception):
@@ -117,22 +122,32 @@ class StorageFile:
             try:
                 if start != self._position:
                     self._file.seek(start)
-                data: bytes = self._file.read(size)
+                data = bytes(self._file.read(size))  # a TypeError if it is text
             except Exception as error:
                 raise FileReadError(f"the storage: {error!r}") from error
             self._position = start + len(data)
-            return data
+            # Some files give all that they have. The client would take it for the next response.
+            return data[:size]
 
     def _close(self) -> None:
         with self._lock, contextlib.suppress(Exception):
             self._file.close()
 
 
-def _info(storage: Storage, name: str, file: "File[Any]") -> FileInfo:
+def _modified(storage: Storage, name: str) -> int | Exception | None:
+    """Nanoseconds since the epoch. An error is returned: of a missing file ``open`` tells best."""
+    try:
+        return int(storage.get_modified_time(name).timestamp() * 1e9)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        return error
+
+
+def _info(file: "File[Any]", modified: int | None) -> FileInfo:
     size = file.size
-    modified = None
-    with contextlib.suppress(NotImplementedError):
-        modified = int(storage.get_modified_time(name).timestamp() * 1e9)
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"the size of a file is {size!r}")
     return FileInfo(
         size=size,
         modified=modified,

@@ -172,6 +172,64 @@ def test_a_file_that_is_opened_for_a_client_who_has_left_is_closed() -> None:
     asyncio.run(run(StorageSource(Slow(None))))
 
 
+def test_a_read_that_gives_more_than_was_asked_for_is_cut() -> None:
+    class Greedy(Opened):
+        def read(self, size: int) -> bytes:  # type: ignore[override]
+            return self.content.read()
+
+    async def run(*, seeks: bool) -> bytes:
+        file = await StorageSource(Simple(Greedy(DATA, seeks=seeks))).open(b"a", WHOLE)
+        return await read(file, 0, 70_000)
+
+    assert asyncio.run(run(seeks=True)) == DATA[:70_000]
+    with pytest.raises(FileReadError):
+        asyncio.run(run(seeks=False))
+
+
+@pytest.mark.parametrize("text", ["a text", "ä text"])
+def test_a_file_of_text_cannot_be_read(text: str) -> None:
+    async def run() -> None:
+        file = await StorageSource(Simple(ContentFile(text))).open(b"a", WHOLE)
+        await read(file, 0, file.info.size)
+
+    with pytest.raises(FileReadError):
+        asyncio.run(run())
+
+
+@pytest.mark.parametrize("size", [None, -1, "5"])
+def test_a_file_whose_size_is_none_cannot_be_opened(size: Any) -> None:
+    opened = Opened(DATA, seeks=True)
+    opened.size = size
+    with pytest.raises(SourceUnreachableError, match="size"):
+        asyncio.run(StorageSource(Simple(opened)).open(b"a", WHOLE))
+    assert opened.done.is_set()
+
+
+def test_bytes_of_an_old_version_never_have_the_date_of_the_next() -> None:
+    """A client who had them under the next one's tag would keep them for ever."""
+    versions = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2)]
+
+    class Replaced(Simple):
+        def _open(self, name: str, mode: str = "rb") -> Any:
+            opened = Opened(DATA, seeks=True)
+            self.modified = versions[1]
+            return opened
+
+    file = asyncio.run(StorageSource(Replaced(None, versions[0])).open(b"a", WHOLE))
+    assert file.info.modified == int(versions[0].timestamp()) * 10**9
+
+
+def test_a_storage_whose_date_of_a_missing_file_is_an_error_of_its_own() -> None:
+    class Remote(Simple):
+        def get_modified_time(self, name: str) -> datetime:
+            raise RuntimeError("404 of the store")
+
+    with pytest.raises(FileMissingError):
+        asyncio.run(StorageSource(Remote(FileNotFoundError())).open(b"a", WHOLE))
+    with pytest.raises(SourceUnreachableError):
+        asyncio.run(StorageSource(Remote(Opened(DATA, seeks=True))).open(b"a", WHOLE))
+
+
 def test_a_storage_without_a_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
