@@ -51,19 +51,21 @@ def static(cls: Any, options: Options) -> Any:
 def storage(cls: Any, alias: str, options: Options) -> Any:
     from django.core.files.storage import FileSystemStorage, storages
 
+    from .sources.django_storage import reads_by_itself
     from .storage import ServedStorage, SignedMediaStorage
 
     remake = partial(cls.storage, alias, **options)
     storage = storages[alias]
-    if not isinstance(storage, FileSystemStorage):
-        if isinstance(storage, ServedStorage):
-            if storage.signed:
-                options.setdefault("access", "signed")
-            if isinstance(storage.host, str):
-                options.setdefault("host", storage.host)
+    if isinstance(storage, ServedStorage | SignedMediaStorage):
+        if storage.signed:
+            options.setdefault("access", "signed")
+        if isinstance(storage.host, str):
+            options.setdefault("host", storage.host)
+    if not isinstance(storage, FileSystemStorage) or reads_by_itself(storage, FileSystemStorage):
         url = getattr(storage, "base_url", None) or settings.MEDIA_URL
-        vars(settings).pop("MEDIA_URL", None)  # as in media()
-        source = _source(storage, f"STORAGES[{alias!r}]", options.get("credentials"))
+        vars(storage).pop("base_url", None)  # as below
+        vars(settings).pop("MEDIA_URL", None)
+        source = _source(storage, alias, options.get("credentials"))
         stored: Options = {"url": url, "source": source}
         location = cls(**(stored | options))
         object.__setattr__(location, "alias", alias)
@@ -76,10 +78,6 @@ def storage(cls: Any, alias: str, options: Options) -> Any:
             'nothing to serve. Set MEDIA_ROOT = BASE_DIR / "media", or location in its OPTIONS.'
         )
     url = storage.base_url
-    if isinstance(storage, SignedMediaStorage):
-        options.setdefault("access", "signed")
-        if isinstance(storage.host, str):
-            options.setdefault("host", storage.host)
     # For the same reason as in `media`: base_url may come from MEDIA_URL.
     vars(storage).pop("base_url", None)
     vars(settings).pop("MEDIA_URL", None)
@@ -95,22 +93,25 @@ def storage(cls: Any, alias: str, options: Options) -> Any:
 
 
 def _refuse_tenants(storage: Any, alias: str) -> None:
-    for name in ("base_location", "location"):
+    for name in ("base_location", "location", "bucket_name", "azure_container"):
         # FileSystemStorage has a cached_property, which is one folder for all requests.
-        if isinstance(inspect.getattr_static(type(storage), name), property):
+        if isinstance(inspect.getattr_static(type(storage), name, None), property):
             raise ImproperlyConfigured(
                 f"STORAGES[{alias!r}] is a {type(storage).__name__}, which works out its "
                 f"{name} each time, as for the current tenant. All clients would get the files "
                 "of the first. Give Location(url=..., host='.example.com', root=callable), "
-                "whose callable returns the folder of a host."
+                "whose callable returns the folder of a host; or, for a bucket, a location for "
+                "each host: Location(url=..., host='a.example.com', root='s3://bucket/a')."
             )
 
 
-def _source(storage: Any, name: str, credentials: Any) -> Source:
-    from .sources.django_storage import StorageSource, kind_of
+def _source(storage: Any, alias: str, credentials: Any) -> Source:
+    from .sources.django_storage import StorageSource, kind_and_class, reads_by_itself
 
-    if kind_of(storage) is None:
+    kind, base = kind_and_class(storage)
+    if kind is None or reads_by_itself(storage, base):
         return StorageSource(storage)
+    _refuse_tenants(storage, alias)
     from .sources.object_settings import from_storage
 
-    return from_storage(storage, name, credentials)
+    return from_storage(storage, f"STORAGES[{alias!r}]", credentials)

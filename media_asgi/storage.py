@@ -20,6 +20,8 @@ Host = str | Callable[[], str] | None
 class _Links:
     """The options of signed links, and the links."""
 
+    signed = True
+
     def _set_links(
         self,
         base_url: str | None,

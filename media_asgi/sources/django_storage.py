@@ -35,10 +35,27 @@ _DJANGO_STORAGES = {
 
 def kind_of(storage: object) -> str | None:
     """The kind of store that a storage of django-storages has its files in."""
+    return kind_and_class(storage)[0]
+
+
+def kind_and_class(storage: object) -> tuple[str | None, type]:
+    """The same, and the class of django-storages."""
     for cls in type(storage).__mro__:
         if kind := _DJANGO_STORAGES.get(f"{cls.__module__}.{cls.__qualname__}"):
-            return kind
-    return None
+            return kind, cls
+    return None, type(storage)
+
+
+def reads_by_itself(storage: object, base: type) -> bool:
+    """Does a class derived from ``base`` find or read its files in a way of its own?
+
+    Such as one that decrypts them: what lies in its folder or bucket isn't what it would give.
+    """
+    cls = type(storage)
+    return any(getattr(cls, name, None) is not getattr(base, name, None) for name in _READING)
+
+
+_READING = ("open", "_open", "path", "_normalize_name", "_get_valid_path")
 
 
 class StorageSource:

@@ -25,10 +25,12 @@ from django.urls import set_script_prefix
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from storages.backends.s3 import S3Storage
 
 import media_asgi.storage
 from media_asgi import Location, signing
 from media_asgi.signing import Grant, verify
+from media_asgi.sources.django_storage import StorageSource
 from media_asgi.storage import ServedStorage, SignedMediaStorage
 
 BACKEND = "media_asgi.storage.SignedMediaStorage"
@@ -332,3 +334,83 @@ def test_links_are_signed_for_the_host_of_the_location(
         for other in {"other.example", "a.example", None} - {host}:
             with pytest.raises(BadSignature):
                 verify(parts.path, parts.query.encode(), host=other, now=1000)
+
+
+class OnDisk(ServedStorage, FileSystemStorage):
+    pass
+
+
+class Sealed(FileSystemStorage):
+    """Its files are not what lies in its folder."""
+
+    def _open(self, name: str, mode: str = "rb") -> Any:
+        with super()._open(name, mode) as file:  # type: ignore[misc]
+            return ContentFile(file.read()[::-1])
+
+
+class Spread(FileSystemStorage):
+    def path(self, name: str) -> str:
+        return super().path(f"{name[:1]}/{name}")
+
+
+class SealedAndSigned(Sealed, SignedMediaStorage):
+    pass
+
+
+class SealedBucket(S3Storage):  # type: ignore[misc]
+    _open = Sealed._open
+
+
+class SpreadBucket(S3Storage):  # type: ignore[misc]
+    def _normalize_name(self, name: str) -> str:
+        return f"{name[:1]}/{super()._normalize_name(name)}"
+
+
+class TenantBucket(S3Storage):  # type: ignore[misc]
+    @property
+    def location(self) -> str:
+        return "tenant"
+
+
+KEYS = {"bucket_name": "b", "access_key": "key", "secret_key": "secret"}
+
+
+def backend(kind: type, **options: Any) -> dict[str, Any]:
+    return {"default": {"BACKEND": f"{__name__}.{kind.__name__}", "OPTIONS": options}}
+
+
+@pytest.mark.parametrize("kind", [SignedMediaStorage, SealedAndSigned])
+def test_a_storage_that_signs_is_never_public_by_itself(kind: type, tmp_path: Path) -> None:
+    options = {"location": str(tmp_path), "base_url": "https://m.example/"}
+    with override_settings(STORAGES=backend(kind, **options)):
+        location = Location.storage()
+        assert (location.access, location.host, location.prefix) == ("signed", "m.example", "/")
+    with override_settings(STORAGES=backend(OnDisk, signed=True, host="h.example", **options)):
+        location = Location.storage()
+        assert (location.access, location.host) == ("signed", "h.example")
+
+
+@pytest.mark.parametrize("kind", [Sealed, Spread, SealedAndSigned])
+def test_a_storage_of_a_folder_that_opens_its_files_by_itself_does_so(
+    kind: type, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    for path in ("a.txt", "a/a.txt"):
+        (tmp_path / path).write_bytes(b"within")
+    options = {"location": str(tmp_path), "base_url": "/m/"}
+    with override_settings(STORAGES=backend(kind, **options)):
+        [source] = Location.storage().roots
+        assert isinstance(source, StorageSource)
+
+
+@pytest.mark.parametrize("kind", [SealedBucket, SpreadBucket])
+def test_a_storage_of_a_bucket_that_opens_its_files_by_itself_does_so(kind: type) -> None:
+    with override_settings(STORAGES=backend(kind, **KEYS), MEDIA_URL="/media/"):
+        [source] = Location.storage().roots
+        assert isinstance(source, StorageSource)
+
+
+def test_a_bucket_of_the_current_tenant_is_refused() -> None:
+    with override_settings(STORAGES=backend(TenantBucket, **KEYS), MEDIA_URL="/media/"):
+        with pytest.raises(ImproperlyConfigured, match=r"the current tenant.*root='s3://"):
+            Location.storage()
