@@ -219,12 +219,13 @@ class ObjectFile:
                 headers.append((field.lower().encode("ascii"), value.encode("latin-1", "replace")))
         if "Content-Encoding" in attributes:
             headers.append((b"vary", b"Accept-Encoding"))
+        etag = _etag(tag, modified)
         self._info = FileInfo(
             size=meta["size"],
             modified=modified,
-            version=(self._identity, meta["version"]),
+            version=(self._identity, meta["version"], etag),
             changed=0 if tag else modified or 0,
-            etag=_etag(tag, modified),
+            etag=etag,
             headers=headers,
         )
 
