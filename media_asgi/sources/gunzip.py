@@ -1,14 +1,16 @@
 """
 A source that unpacks files stored with gzip, for clients that don't take it.
 
-Their size is known only after they were unpacked once, so that is done twice: to count, and to
-send. The memory stays flat.
+Their size is known only after they were unpacked, so that is done once more for each version: to
+count. A file of some kilobytes may take minutes, whoever asks for it, and whether or not the client
+still waits. The memory stays flat.
 """
 
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
+from weakref import WeakValueDictionary
 
 from ..http.codings import is_accepted
 from ..http.representation import FileInfo
@@ -17,12 +19,18 @@ from .base import Source, SourceFile, TruncatedFileError, Wanted
 # Bytes that are unpacked in one go: what a packed file of a few bytes unpacks to has no bound.
 _STEP = 64 * 1024
 
+# So many files are known by their size.
+_MAX_KNOWN = 4096
+
 
 class GunzipSource:
     """``source``, whose files may have the Content-Encoding gzip."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._sizes: dict[Hashable, int | None] = {}
+        """By version. ``None``: it isn't gzip."""
+        self._counting: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     def version_nowait(self, name: bytes) -> Hashable | None:
         return self._source.version_nowait(name)
@@ -41,10 +49,26 @@ class GunzipSource:
         if is_accepted(wanted.accept_encoding, b"gzip"):
             return file
         try:
-            return await _gunzipped(file)
+            size, content = await self._counted(file)
         except BaseException:
             file.close()
             raise
+        return file if size is None else GunzippedFile(file, size, content)
+
+    async def _counted(self, file: SourceFile) -> tuple[int | None, bytes | None]:
+        """Its size, and its content if that was small and nobody had counted it before."""
+        info, sizes = file.info, self._sizes
+        # One counts, and the others wait.
+        lock = self._counting.setdefault(info.version, asyncio.Lock())
+        async with lock:
+            if info.version in sizes:
+                return sizes[info.version], None
+            size, content = await _count(file)
+            if info.etag is not None:  # else a file of the same date may be another one
+                sizes[info.version] = size
+                if len(sizes) > _MAX_KNOWN:
+                    del sizes[next(iter(sizes))]
+            return size, content
 
 
 class GunzippedFile:
@@ -91,8 +115,11 @@ class GunzippedFile:
             raise TruncatedFileError(position)
 
 
-async def _gunzipped(file: SourceFile) -> SourceFile:
-    """The same file unpacked; as it is, if it isn't gzip. Raises ``SourceError``."""
+async def _count(file: SourceFile) -> tuple[int | None, bytes | None]:
+    """The size of the file unpacked, ``None`` if it isn't gzip; and the content if it is small.
+
+    Raises ``SourceError``.
+    """
     size, content = 0, b""
     try:
         async with aclosing(_gunzip(file, lambda: _STEP)) as pieces:
@@ -102,8 +129,8 @@ async def _gunzipped(file: SourceFile) -> SourceFile:
                     content += piece
                 await asyncio.sleep(0)
     except zlib.error:
-        return file
-    return GunzippedFile(file, size, content if size <= _STEP else None)
+        return None, None
+    return size, content if size <= _STEP else None
 
 
 def _is_gzipped(info: FileInfo) -> bool:

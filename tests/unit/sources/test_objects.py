@@ -241,6 +241,20 @@ def test_a_store_without_dates_gives_none(start: Start) -> None:
     assert run(modified()) is None
 
 
+def test_without_a_tag_and_a_date_each_answer_is_a_version_of_its_own(start: Start) -> None:
+    """Else what is remembered of a version would give two of them one tag."""
+    raw = start(
+        lambda client, request: send_object(client, request, DATA, ETag="", Last_Modified="")
+    )
+
+    async def versions() -> Any:
+        objects_ = source(raw)
+        infos = [(await objects_.open(b"a", WHOLE)).info for _ in range(2)]
+        return {(info.etag, info.version) for info in infos}, {info.version for info in infos}
+
+    assert [len(one) for one in run(versions())] == [2, 2]
+
+
 # Names
 
 
@@ -592,6 +606,45 @@ def test_gzip_is_passed_on_to_who_takes_it(start: Start) -> None:
 
     run(info())
     assert len(raw.requests) == 1
+
+
+@pytest.mark.parametrize("stored", [gzip.compress(bytes(9_000_000)), DATA], ids=["gzip", "plain"])
+def test_a_file_is_unpacked_once_to_be_counted_whoever_asks(start: Start, stored: bytes) -> None:
+    raw = start(lambda client, request: send_object(client, request, stored, **GZIP))
+
+    async def ask() -> None:
+        objects_ = source(raw)
+        first = asyncio.ensure_future(objects_.open(b"a", NOTHING))
+        waiting = [asyncio.ensure_future(objects_.open(b"a", NOTHING)) for _ in range(4)]
+        await until(lambda: len(raw.requests) > 5)
+        first.cancel()  # then another one counts
+        files = [*await asyncio.gather(*waiting), await objects_.open(b"a", NOTHING)]
+        assert {file.info.size for file in files} in ({9_000_000}, {len(stored)})
+        assert sum(request.method == "GET" for request in raw.requests) <= 2
+        for file in files:
+            file.close()
+
+    run(ask())
+
+
+def test_a_file_without_a_tag_is_counted_each_time(start: Start) -> None:
+    sizes = (71_000, 72_000)
+    stored = [gzip.compress(bytes(size)) for size in sizes]
+    assert len(stored[0]) == len(stored[1])  # so that nothing else tells them apart
+
+    def answer(client: socket.socket, request: Request) -> None:
+        send_object(client, request, stored[request.number], ETag="", **GZIP)
+
+    raw = start(answer)
+
+    async def ask() -> None:
+        objects_ = source(raw)
+        for size in sizes:
+            file = await objects_.open(b"a", WHOLE)
+            assert file.info.size == size
+            file.close()
+
+    run(ask())
 
 
 @pytest.mark.parametrize(
