@@ -48,9 +48,10 @@ def data_name(object_: str, info: FileInfo) -> str:
 
 
 def with_version(info: FileInfo) -> FileInfo:
-    """With a version that is the same from the store and from the disk."""
+    """With a version that is the same from the store and from the disk, whose files have ranges."""
     headers = tuple(info.headers)
-    return info._replace(version=(info.etag, info.size, info.modified, headers), headers=headers)
+    version = info.etag, info.size, info.modified, headers
+    return info._replace(version=version, headers=headers, has_ranges=True)
 
 
 class CacheFolder:

@@ -16,12 +16,19 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 _NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 
-# Of a server that has no ranges. Azurite answers 206 for a range that starts at the end.
-_NO_RANGE = re.compile(r"non-partial response|CONTENT_RANGE|Wanted range starting at")
+# Of a store of S3's, Google's or Azure's; and of a plain web server.
+_NO_RANGES = re.compile(r"non-partial response|Range request not supported")
+
+# Azurite answers 206 for a range that starts at the end.
+_NO_RANGE = re.compile(r"CONTENT_RANGE|Wanted range starting at")
 
 
 class RangeError(SourceError):
     """The store can't give this range, and may have the object."""
+
+
+class NoRangesError(RangeError):
+    """The store answers a range with the whole object, as a plain web server may."""
 
 
 class ChangedError(SourceError):
@@ -52,6 +59,8 @@ def translated(error: Exception) -> SourceError:
         return DeniedError(text, code)
     if isinstance(error, PreconditionError):
         return ChangedError(text)
+    if _NO_RANGES.search(text):
+        return NoRangesError(text)
     # Azure takes no suffix.
     if isinstance(error, NotSupportedError) or status == 416 or _NO_RANGE.search(text):
         return RangeError(text)

@@ -31,6 +31,7 @@ from .object_errors import (
     ChangedError,
     DeniedError,
     NoAnswerError,
+    NoRangesError,
     RangeError,
     translated,
 )
@@ -56,6 +57,9 @@ _SLOW = 1.0
 
 # S3, Google Cloud Storage and Azure have no longer keys.
 _LONGEST_KEY = 1024
+
+# So many objects are known to be given as a whole alone.
+_MAX_KNOWN = 1024
 
 # What the stores' clients count with.
 _MOST = 2**63 - 1
@@ -89,6 +93,8 @@ class ObjectSource:
         self._given = store
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._has_told = False
+        self.without_ranges: dict[str, None] = {}
+        """Keys of which the store gives no part, so that whole objects are asked for."""
 
     @cached_property
     def _store(self) -> "ObjectStore":
@@ -150,6 +156,11 @@ class ObjectSource:
             raise SourceTimeoutError(f"the store has not answered for {_PATIENCE:g} s") from None
         except NoAnswerError as error:
             raise SourceUnreachableError(str(error)) from error
+        except NoRangesError:
+            self.without_ranges[key] = None
+            if len(self.without_ranges) > _MAX_KNOWN:
+                del self.without_ranges[next(iter(self.without_ranges))]
+            raise
 
     async def _get(self, key: str, options: Any) -> "GetResult":
         store = self._store
@@ -220,18 +231,24 @@ class ObjectFile:
         if "Content-Encoding" in attributes:
             headers.append((b"vary", b"Accept-Encoding"))
         etag = _etag(tag, modified)
+        has_ranges = self._has_ranges
         self._info = FileInfo(
             size=meta["size"],
             modified=modified,
-            version=(self._identity, meta["version"], etag),
+            version=(self._identity, meta["version"], etag, has_ranges),
             changed=0 if tag else modified or 0,
             etag=etag,
             headers=headers,
+            has_ranges=has_ranges,
         )
 
     @property
     def info(self) -> FileInfo:
         return self._info
+
+    @property
+    def _has_ranges(self) -> bool:
+        return self._key not in self._source.without_ranges
 
     def read_nowait(self, start: int, size: int) -> None:
         return None
@@ -268,11 +285,14 @@ class ObjectFile:
                     if len(data) > end - position:
                         data = data[: end - position]
                     position += len(data)
-                    timer = loop.call_later(_SLOW, chunks.clear)  # which ends the GET
+                    timer = None
+                    if self._has_ranges:
+                        timer = loop.call_later(_SLOW, chunks.clear)  # which ends the GET
                     try:
                         yield data
                     finally:
-                        timer.cancel()
+                        if timer is not None:
+                            timer.cancel()
                     is_slow = not chunks
             if failure is None:
                 continue
@@ -291,11 +311,15 @@ class ObjectFile:
 
     async def _get(self, start: int, stop: int) -> "GetResult":
         tag = self._identity[0]
-        options: dict[str, Any] = {"range": (start, stop)}
+        options: dict[str, Any] = {}
+        if start or self._has_ranges:
+            options["range"] = (start, stop)
         if tag and not tag.startswith("W/"):  # a weak one matches nothing (RFC 9110 13.1.1)
             options["if_match"] = tag
         try:
             result = await self._source.get(self._key, **options)
+        except NoRangesError as error:
+            raise FileReadError(str(error)) from error
         except (ChangedError, RangeError, DeniedError, FileMissingError) as error:
             raise FileReadError(f"the object changed or went before byte {start}") from error
         if _identity(result) != self._identity:

@@ -181,6 +181,31 @@ def test_a_range_that_the_store_refuses_is_answered_with_the_size(start: Start) 
     assert [one.method for one in raw.requests] == ["GET", "HEAD"]
 
 
+def test_a_store_without_ranges_gives_whole_objects(start: Start) -> None:
+    def answer(client: socket.socket, request: Request) -> None:
+        send_object(client, request._replace(headers={}), DATA)
+
+    raw = start(answer)
+
+    async def ask() -> None:
+        objects_ = source(raw)
+        for number, wanted in enumerate((Wanted(5, 9), Wanted(None, 3), NOTHING, WHOLE)):
+            file = await objects_.open(b"a", wanted)
+            assert not file.info.has_ranges, number
+            assert await read(file) == DATA
+            file.close()
+        # Of one that said nothing of ranges, and was opened before this was known.
+        objects_ = source(raw)
+        opened_before = await objects_.open(b"a", NOTHING)
+        with pytest.raises(FileReadError, match="non-partial"):
+            await read(opened_before, 5, 9)
+        known = await objects_.open(b"a", NOTHING)
+        assert known.info.version != opened_before.info.version
+        assert (await objects_.open(b"b", NOTHING)).info.has_ranges  # that is about one object
+
+    run(ask())
+
+
 # What is known of an object
 
 
