@@ -24,8 +24,14 @@ class BackpressureSend:
         # The writer of a response that has more than one message, until it has ended.
         self._writer: ResponseWriter | None = None
         self._has_ended = False
+        # Several tasks of the application may send. A writer waits for one of them.
+        self._turn = asyncio.Lock()
 
     async def send(self, message: Message) -> None:
+        async with self._turn:
+            await self._send_in_turn(message)
+
+    async def _send_in_turn(self, message: Message) -> None:
         kind = message["type"]
         if self._has_ended:
             # Daphne too ignores what comes after a disconnect. An application that doesn't listen

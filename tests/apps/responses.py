@@ -189,6 +189,29 @@ def holding(application: Any) -> Any:
     return middleware
 
 
+def several(application: Any) -> Any:
+    """An ASGI application beside Django, of which several tasks send one response at a time."""
+
+    async def beside(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != "/several":
+            await application(scope, receive, send)
+            return
+
+        async def some() -> None:
+            for _ in range(100):
+                body = bytes(1 << 16)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            await asyncio.gather(*(some() for _ in range(3)))
+            await send({"type": "http.response.body"})
+        finally:
+            counted["several ended"] += 1
+
+    return beside
+
+
 class Closer:
     def __init__(self, response: Any) -> None:
         self.file = getattr(response, "file_to_stream", None)
@@ -276,7 +299,8 @@ def signals(request: Any) -> Any:
 
 def told(request: Any) -> Any:
     """What happened since the last question."""
-    # Django closes no response whose send() fails. A cycle then keeps its file.
+    # Django closes no response whose send() fails, and no iterator of one that it was cancelled in.
+    # A cycle then keeps them.
     gc.collect()
     before = dict(counted)
     counted.clear()
@@ -354,7 +378,7 @@ django: Any = get_asgi_application()
 if os.environ.get("FILES_ASGI") == "holding":
     django = holding(django)
 application = MediaMiddleware(
-    django,
+    several(django),
     Location(url="/media/", root=ROOT, **LOCATION),
     Location(url="/internal/", root=ROOT, access="internal", **LOCATION),
     **OPTIONS,

@@ -107,6 +107,22 @@ def test_an_event_arrives_at_once(site: Site) -> None:
             got += len(next(body))
 
 
+@pytest.mark.parametrize("way", ["whole", "reset"])
+def test_several_tasks_of_the_application_may_send_at_a_time(site: Site, way: str) -> None:
+    has_ended = counted(site, "several ended")
+    with Connection(site.server, rcvbuf=4096) as client:
+        client.request("/several")
+        body = client.body(client.head())
+        length = len(next(body))
+        if way == "reset":
+            client.reset()
+        else:
+            time.sleep(0.5)  # so that all of them wait
+            length += sum(map(len, body))
+            assert length == 300 * CHUNK
+    site.wait(lambda: has_ended(1))
+
+
 def test_the_stream_ends_when_the_client_goes(site: Site) -> None:
     has_ended = counted(site, "stream ended")
     for end in ("close", "reset"):
