@@ -9,6 +9,7 @@ in last, so that a process may be killed at any moment.
 import ast
 import contextlib
 import hashlib
+import math
 import os
 import re
 import stat
@@ -190,7 +191,7 @@ class CacheFolder:
         """Make ``part`` as large as it will be, so that all of it counts from now on."""
         cost = _cost(info.size) + _cost(len(_dumped(info)))
         with self._locked(USAGE, fcntl.LOCK_EX) as fd:
-            used = float(os.pread(fd, 32, 0) or "inf")
+            used = _read_usage(fd)
             if used + cost > self._max_size:
                 # With some room to spare, since the whole folder is looked at.
                 used = self._evict(self._max_size * 0.9 - cost)
@@ -257,6 +258,14 @@ def _dumped(info: FileInfo) -> bytes:
 
 def _cost(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
+
+
+def _read_usage(fd: int) -> float:
+    """What was counted last. Infinite if that can't be told, so that the folder is counted anew."""
+    try:
+        return int(os.pread(fd, 32, 0))
+    except ValueError:
+        return math.inf
 
 
 def _write_usage(fd: int, used: float) -> None:

@@ -169,6 +169,7 @@ class DiskCacheSource:
                 if kept is not None:
                     return kept
         file = await self._source.open(name, wanted)
+        self._is_store_down = False
         self._begin_fill(name, file.info)
         return file
 
@@ -222,6 +223,7 @@ class DiskCacheSource:
             self._log(_STALE, error)
             return self._put(name, entry._replace(fresh_until=time.monotonic() + _RETRY))
         except FileMissingError:
+            self._is_store_down = False
             self._forget(name, entry)
             raise
         file.close()

@@ -538,6 +538,33 @@ def test_nobody_waits_for_a_store_that_is_down_while_stale_files_may_be_served(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("answer", ["another object", "missing"])
+def test_a_store_that_answers_anything_is_not_down_any_more(
+    folder: Path, clock: Clock, answer: str
+) -> None:
+    async def main() -> None:
+        cache = Cache(folder, fresh=5, stale_if_error=3600)
+        await cache.filled(b"gone")
+        await cache.filled()
+        cache.store.error = SourceUnreachableError("refused")
+        clock.moment += 6
+        assert await cache.get(b"gone") == (CONTENT, True)
+        cache.store.error = None
+        clock.moment += 6
+        del cache.store.objects[b"gone"]
+        cache.store.put(b"another", b"another")
+        if answer == "missing":
+            assert await cache.get(b"gone") == (CONTENT, True)  # it is asked for meanwhile
+            while cache.source._asking:
+                await asyncio.sleep(0.001)
+        else:
+            await cache.get(b"another")
+        cache.store.put(NAME, b"new")
+        assert await cache.get() == (b"new", False)
+
+    asyncio.run(main())
+
+
 def test_a_client_that_leaves_disturbs_none_who_wait_for_the_same(
     folder: Path, clock: Clock
 ) -> None:
@@ -639,6 +666,18 @@ def test_a_damaged_file_is_a_miss(folder: Path, part: str, damage: str) -> None:
         assert await again.get() == (CONTENT, False)
         await again.settled()
         assert await again.get() == (CONTENT, True)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("usage", [b"", b"\0" * 20, b"nan", b"not a number"])
+def test_a_count_that_is_damaged_is_made_anew(folder: Path, usage: bytes) -> None:
+    async def main() -> None:
+        cache = Cache(folder)
+        await cache.filled()
+        (folder / cache_folder.USAGE).write_bytes(usage)
+        await cache.filled(b"another")
+        assert int((folder / cache_folder.USAGE).read_bytes()[:20]) > 2 * len(CONTENT)
 
     asyncio.run(main())
 
