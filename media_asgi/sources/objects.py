@@ -65,10 +65,11 @@ _MAX_KNOWN = 1024
 _MOST = 2**63 - 1
 
 # What tells two buckets of one name apart: of a store's configuration, and of the environment,
-# which obstore reads too.
-_PLACE = ("account_name", "endpoint", "endpoint_url_s3", "base_url")
+# which obstore reads too. (China's and the government's regions of AWS have names of their own.)
+_PLACE = ("account_name", "endpoint", "endpoint_url_s3", "base_url", "region")
 _READ = (
     *("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION"),
     *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL"),
 )
 

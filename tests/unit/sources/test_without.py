@@ -128,12 +128,15 @@ def test_while_a_store_cannot_be_made_nothing_is_served() -> None:
 def test_no_two_buckets_have_one_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [
         *(bucket(), bucket("a"), bucket(name="other"), bucket(endpoint="https://store.example")),
+        bucket(region="cn-north-1"),
         ObjectSource(AzureStore("media", account_name="a")),
         ObjectSource(AzureStore("media", account_name="b")),
         *(ObjectSource(MEMORY), ObjectSource(MEMORY, "a"), ObjectSource(MemoryStore())),
     ]
     identities = [one.identity for one in sources]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://other.example")
+    identities.append(bucket().identity)
+    monkeypatch.setenv("AWS_REGION", "us-gov-west-1")
     identities.append(bucket().identity)
     assert len({*identities}) == len(identities)
     assert bucket("a").identity == bucket("/a/").identity == bucket(own="a").identity
