@@ -69,7 +69,7 @@ def one_start(
             title = f"{SERVERS[server].title}, {case.title}"
             step.now(title)
             files.for_case(case)
-            asked = {name: load.verified(each.port, case, files) for name, each in running.items()}
+            asked = {name: load.verified(each, case, files) for name, each in running.items()}
             number = CONNECTIONS.get(case.name, 16)
             measured: dict[str, list[http.Round]] = {version: [] for version in running}
             for version in in_turn(list(running), rounds):

@@ -20,7 +20,7 @@ from benchmarks.media import CASES, GIB, KIB, SIZES, media
 from benchmarks.paired import ratio, significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Table, console, steps
-from benchmarks.servers import SERVERS
+from benchmarks.servers import PLAIN, SERVERS
 
 KINDS = ("size", "files", "depth")
 SIZE_NAMES = ("package", "starlette", "servestatic", "django", "nginx")
@@ -76,7 +76,7 @@ def deep_path(root: Path, depth: int) -> list[str]:
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--server", choices=SERVERS, default="daphne", help="for the sizes")
+    parser.add_argument("--server", choices=PLAIN, default="daphne", help="for the sizes")
     parser.add_argument("--rounds", type=int, help="rounds of each point (5, quick: 2)")
     parser.add_argument("--seconds", type=float, help="of each measurement in process (0.3)")
 

@@ -3,8 +3,10 @@
 The server has one core to itself, the load generator another: wrk below 1 MiB, and above it a
 client that lets the kernel drop what it downloads, so that the server is what is measured.
 All contenders of a server run at the same time and are loaded in turn; before each turn the
-server must have come to rest. Every round's peak memory starts anew (the kernel's high-water
-mark is reset), but holds what the process has kept from earlier rounds.
+server must have come to rest. With --starts all are started anew so many times, since one process
+differs from the next by up to a tenth. Then a ratio is the median over the starts' medians.
+Every round's peak memory starts anew (the kernel's high-water mark is reset), but holds what the
+process has kept from earlier rounds.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -23,6 +25,7 @@ from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import SERVERS, NotStartedError, Running, serving
 
 QUICK = "1KiB 206 10MiB"
+TLS_CASES = ("1KiB", "100KiB", "304", "10MiB")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Measured:
     server: str
     case: str
     connections: int
+    starts: int
     rounds: dict[str, list[Round]] = field(default_factory=dict)
     # Contenders that are not in `rounds`: why. What a contender never could is no failure.
     missing: dict[str, str] = field(default_factory=dict)
@@ -78,20 +82,40 @@ def measure(
     rounds: int,
     seconds: float,
     step: Steps,
+    starts: int = 1,
 ) -> list[Measured]:
     """All contenders under one server, interleaved, for each number of connections."""
     files.for_case(case)
-    measured = [Measured(server, case.name, number) for number in connections]
+    measured = [Measured(server, case.name, number, starts) for number in connections]
+    for _ in range(starts):
+        one_start(case, measured, contenders, files, rounds, seconds, step)
+    return measured
+
+
+def one_start(
+    case: Case,
+    measured: list[Measured],
+    contenders: Iterable[str],
+    files: Media,
+    rounds: int,
+    seconds: float,
+    step: Steps,
+) -> None:
+    """Add the rounds of one start to each number of connections."""
+    server = measured[0].server
     with ExitStack() as stack:
         running: dict[str, Running] = {}
         headers: dict[str, dict[str, str]] = {}
         for name in contenders:
+            if all(name in each.missing for each in measured):  # since an earlier start
+                step.done(rounds * len(measured))
+                continue
             lacks = CONTENDERS[name].lacks.get(case.name)
             try:
                 if lacks:
                     raise UnservedError(lacks)
                 running[name] = stack.enter_context(serving(server, name, files.root))
-                headers[name] = load.verified(running[name].port, case, files)
+                headers[name] = load.verified(running[name], case, files)
             except (UnservedError, NotStartedError) as reason:
                 running.pop(name, None)
                 for each in measured:
@@ -117,7 +141,6 @@ def measure(
             for name in names:
                 if running[name].killed:
                     running.pop(name)
-    return measured
 
 
 def one_round(
@@ -128,7 +151,7 @@ def one_round(
     server.processes.settle()
     server.processes.reset_peak()
     before = server.processes.cpu()
-    result = load.run(server.port, case, headers, connections, seconds)
+    result = load.run(server, case, headers, connections, seconds)
     cpu = server.processes.cpu() - before
     if server.killed:
         raise UnservedError(server.killed)
@@ -153,7 +176,8 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--connections", nargs="+", type=int, help="instead of the numbers that each case names"
     )
-    parser.add_argument("--rounds", type=int, help="rounds of each case (5, quick: 2)")
+    parser.add_argument("--starts", type=int, default=1, help="of each contender (1)")
+    parser.add_argument("--rounds", type=int, help="rounds of each case in a start (5, quick: 2)")
     parser.add_argument("--seconds", type=float, help="of load in each measurement (1)")
 
 
@@ -170,23 +194,39 @@ def run(arguments: Namespace) -> bool:
         case.name: arguments.connections or case.connections[: 1 if arguments.quick else None]
         for case in cases
     }
-    total = sum(map(len, numbers.values())) * len(arguments.server) * len(contenders) * rounds
+    pairs = [
+        (server, case)
+        for server in arguments.server
+        for case in cases
+        if not SERVERS[server].tls or case.name in TLS_CASES or arguments.case
+    ]
+    total = sum(len(numbers[case.name]) for _, case in pairs)
+    total *= len(contenders) * rounds * arguments.starts
     pin(cores()[1])
     measured: list[Measured] = []
     with media() as files, steps("http", total) as step:
-        for server in arguments.server:
-            for case in cases:
-                measured += measure(
-                    server, case, numbers[case.name], contenders, files, rounds, seconds, step
-                )
+        for server, case in pairs:
+            connections = numbers[case.name]
+            measured += measure(
+                server,
+                case,
+                connections,
+                contenders,
+                files,
+                rounds,
+                seconds,
+                step,
+                arguments.starts,
+            )
     report = Report("http", arguments)
     draw(report, measured)
     report.write(
         "Over HTTP",
-        f"{rounds} interleaved rounds of {seconds:g} s each (1 GiB: one download, cut off after "
-        "10 s), the server on one core, the load generator on another. Medians; ratios are paired "
-        "round by round, their median with [lowest–highest]. A star: the load generator was busy "
-        "for more than 95 % of its core, so the server could do more.",
+        f"Starts: {arguments.starts}. {rounds} interleaved rounds of {seconds:g} s each in a start "
+        "(1 GiB: one download, cut off after 10 s), the server on one core, the load generator on "
+        "another. Medians; ratios are paired round by round, their median (over the starts’ "
+        "medians) with [lowest–highest]. A star: the load generator was busy for more than 95 % of "
+        "its core, so the server could do more.",
         [table(each) for each in measured],
         measured,
     )
@@ -206,7 +246,7 @@ def table(measured: Measured) -> Table:
         row = [CONTENDERS[name].title, significant(shown) + ("*" if busy else "")]
         for other in ("floor", "starlette", "nginx"):
             paired = other != name and other in measured.rounds
-            row.append(str(ratio(rates, measured.rates(other))) if paired else "")
+            row.append(str(ratio(rates, measured.rates(other), measured.starts)) if paired else "")
         row += [_milliseconds([one.load.p50 for one in rounds])]
         row += [_milliseconds([one.load.p99 for one in rounds])]
         if case.large:

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 
 from benchmarks.media import MIB, Case, Media
 from benchmarks.processes import cores, pin
-from benchmarks.servers import HOST
+from benchmarks.servers import HOST, Running
 
 NO_WRK = "wrk is missing: install it from the system's packages (Debian: apt-get install wrk)"
 NO_NGINX = "nginx is missing, so its rows are left out (Debian: apt-get install nginx)"
@@ -24,9 +25,9 @@ WRK_SCRIPT = """
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '\\n{"requests": %d, "seconds": %.6f, "p50": %.6f, "p99": %.6f, ' ..
+    '\\n{"requests": %d, "bytes": %.0f, "seconds": %.6f, "p50": %.6f, "p99": %.6f, ' ..
     '"bad_status": %d, "broken": %d}\\n',
-    summary.requests, summary.duration / 1e6,
+    summary.requests, summary.bytes, summary.duration / 1e6,
     latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
     errors.status, errors.connect + errors.read + errors.write + errors.timeout))
 end
@@ -58,10 +59,10 @@ def has_nginx() -> bool:
     return shutil.which("nginx") is not None
 
 
-def verified(port: int, case: Case, media: Media) -> dict[str, str]:
+def verified(running: Running, case: Case, media: Media) -> dict[str, str]:
     """The headers to ask with, once the answer has been compared with the file."""
     headers = dict(case.headers)
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    connection = connect(running)
     try:
         if case.conditional:
             connection.request("GET", case.path, headers=headers)
@@ -91,16 +92,20 @@ def verified(port: int, case: Case, media: Media) -> dict[str, str]:
     return headers
 
 
-def run(port: int, case: Case, headers: dict[str, str], connections: int, seconds: float) -> Load:
+def connect(running: Running) -> http.client.HTTPConnection:
+    if running.tls:
+        context = ssl._create_unverified_context()
+        return http.client.HTTPSConnection(HOST, running.port, timeout=60, context=context)
+    return http.client.HTTPConnection(HOST, running.port, timeout=60)
+
+
+def run(
+    running: Running, case: Case, headers: dict[str, str], connections: int, seconds: float
+) -> Load:
     """Put the load on, from a process of its own on the load generator's core."""
-    if case.large:
-        # -P: beside it lies a module named http, which is not the standard library's.
-        command = [sys.executable, "-P", str(Path(__file__).with_name("drain.py"))]
-        command += [HOST, str(port), case.path, str(connections), str(seconds)]
-        command += ["whole" if case.whole else "timed"]
-        command += [f"{name}: {value}" for name, value in headers.items()]
-        figures, cpu = _output(command)
-        return Load(**figures, client_cpu=cpu)
+    if case.large and not running.tls:
+        mode = "whole" if case.whole else "timed"
+        return drain(running, case.path, connections, seconds, mode, headers)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(WRK_SCRIPT)
         script.flush()
@@ -108,19 +113,38 @@ def run(port: int, case: Case, headers: dict[str, str], connections: int, second
         command = ["wrk", "-t1", f"-c{connections}", duration, "-s", script.name]
         for name, value in headers.items():
             command += ["-H", f"{name}: {value}"]
-        figures, cpu = _output([*command, f"http://{HOST}:{port}{case.path}"])
+        scheme = "https" if running.tls else "http"
+        figures, cpu = _output([*command, f"{scheme}://{HOST}:{running.port}{case.path}"])
     if case.status < 400:  # wrk counts any status above 399
         figures["broken"] += figures["bad_status"]
     requests = int(figures["requests"])
     return Load(
         requests=requests,
-        bytes=requests * case.length,
+        # Of large answers also what is not complete; their heads don't count.
+        bytes=int(figures["bytes"]) if case.large else requests * case.length,
         seconds=figures["seconds"],
         p50=figures["p50"] if requests else None,
         p99=figures["p99"] if requests else None,
         errors=int(figures["broken"]),
         client_cpu=cpu,
     )
+
+
+def drain(
+    running: Running,
+    path: str,
+    connections: int,
+    seconds: float,
+    mode: str,
+    headers: dict[str, str],
+) -> Load:
+    """The client that throws away what it downloads: see there what `mode` and {} in `path` are."""
+    # -P: beside it lies a module named http, which is not the standard library's.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("drain.py"))]
+    command += [HOST, str(running.port), path, str(connections), str(seconds), mode]
+    command += [f"{name}: {value}" for name, value in headers.items()]
+    figures, cpu = _output(command)
+    return Load(**figures, client_cpu=cpu)
 
 
 def _output(command: list[str]) -> tuple[dict[str, Any], float]:

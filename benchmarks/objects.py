@@ -20,7 +20,7 @@ from benchmarks.media import CASES, KIB, MIB, Case, Media, media
 from benchmarks.paired import in_turn, ratio, significant
 from benchmarks.processes import Processes, cores, pin
 from benchmarks.report import Report, Steps, Table, console, steps
-from benchmarks.servers import SERVERS, Running, serving
+from benchmarks.servers import PLAIN, SERVERS, Running, serving
 
 if TYPE_CHECKING:
     from tests.objects.engines import Engine
@@ -85,7 +85,7 @@ CACHE = "proxy_cache objects; proxy_cache_valid 200 1s; proxy_cache_revalidate o
 
 
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--server", nargs="+", choices=SERVERS, default=["uvicorn", "daphne"])
+    parser.add_argument("--server", nargs="+", choices=PLAIN, default=["uvicorn", "daphne"])
     parser.add_argument("--case", nargs="+", choices=OBJECTS, default=list(OBJECTS))
     parser.add_argument("--contender", nargs="+", choices=TITLES, default=list(TITLES))
     parser.add_argument("--rounds", type=int, help="rounds of each case (5, quick: 2)")
@@ -183,13 +183,13 @@ def measure(
     step: Steps,
 ) -> Measured:
     connections = 16 if 16 in case.connections else max(case.connections)
-    measured = Measured(server, case.name, connections)
+    measured = Measured(server, case.name, connections, starts=1)
     headers: dict[str, dict[str, str]] = {}
     for name, one in started.items():
         try:
             if lack := LACKS.get((name, case.name)):
                 raise UnservedError(lack)
-            headers[name] = load.verified(one.port, case, files)
+            headers[name] = load.verified(one, case, files)
         except UnservedError as reason:
             measured.missing[name] = str(reason)
     for name in in_turn(list(started), rounds):

@@ -17,7 +17,7 @@ def in_turn(contenders: Sequence[T], rounds: int) -> Iterator[T]:
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some rounds, and how far they lie apart."""
+    """The median of some rounds or starts, and how far they lie apart."""
 
     median: float
     low: float
@@ -31,9 +31,18 @@ class Spread:
         return f"{significant(self.median)} [{significant(self.low)}–{significant(self.high)}]"
 
 
-def ratio(numerators: list[float], denominators: list[float]) -> Spread:
-    """The ratio within each round, then the median of them."""
-    return Spread.of([a / b for a, b in zip(numerators, denominators, strict=True)])
+def by_start(values: list[float], starts: int) -> list[float]:
+    """The median of each start, of all rounds in their order. One start: the rounds themselves."""
+    if starts == 1:
+        return values
+    rounds = len(values) // starts
+    return [median(values[i : i + rounds]) for i in range(0, rounds * starts, rounds)]
+
+
+def ratio(numerators: list[float], denominators: list[float], starts: int = 1) -> Spread:
+    """The ratio within each round, then the median of each start, then of them."""
+    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
+    return Spread.of(by_start(ratios, starts))
 
 
 def difference(minuends: list[float], subtrahends: list[float]) -> Spread:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.processes import Processes, cores, pin
 
 APPLICATION = "benchmarks.application:application"
 HOST = "127.0.0.1"
+KEY, CHAIN = "key.pem", "chain.pem"
 CHECKOUT = Path(__file__).resolve().parents[1]
 # What a server may grow to before it is killed: some peers would take the whole machine.
 MEMORY_LIMIT = 3 * GIB
@@ -29,6 +31,7 @@ class Server:
     name: str
     title: str
     command: Callable[[int], list[str]]
+    tls: bool = False  # with the certificate that `serving` writes to the working directory
 
 
 def _python(module: str, *arguments: str) -> list[str]:
@@ -38,6 +41,11 @@ def _python(module: str, *arguments: str) -> list[str]:
 def _daphne(port: int) -> list[str]:
     # -v 0: no access log, as with the others.
     return _python("daphne", "-b", HOST, "-p", str(port), "-v", "0", APPLICATION)
+
+
+def _daphne_tls(port: int) -> list[str]:
+    endpoint = f"ssl:{port}:interface={HOST}:privateKey={KEY}:certKey={CHAIN}"
+    return _python("daphne", "-e", endpoint, "-v", "0", APPLICATION)
 
 
 def _uvicorn(loop: str, port: int) -> list[str]:
@@ -56,6 +64,11 @@ def _granian(port: int) -> list[str]:
     return _python("granian", *address, "--log-level", "warning", APPLICATION)
 
 
+def _granian_tls(port: int) -> list[str]:
+    *command, application = _granian(port)
+    return [*command, "--ssl-keyfile", KEY, "--ssl-certificate", CHAIN, application]
+
+
 SERVERS = {
     server.name: server
     for server in (
@@ -64,8 +77,11 @@ SERVERS = {
         Server("uvicorn-uvloop", "uvicorn (uvloop)", partial(_uvicorn, "uvloop")),
         Server("hypercorn", "hypercorn", _hypercorn),
         Server("granian", "granian", _granian),
+        Server("daphne-tls", "Daphne over TLS", _daphne_tls, tls=True),
+        Server("granian-tls", "granian over TLS", _granian_tls, tls=True),
     )
 }
+PLAIN = [name for name, server in SERVERS.items() if not server.tls]
 
 NGINX = """
 daemon off;
@@ -86,19 +102,22 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen {host}:{port};
+        listen {host}:{port}{tls};
         location /media/ {{ alias {root}/; }}
     }}
 }}
 """
 
 
-def _nginx(folder: Path, root: Path, port: int, template: str) -> list[str]:
+def _nginx(folder: Path, root: Path, port: int, template: str, is_tls: bool) -> list[str]:
     # A worker of its own user could not read the files when the master is root.
     user = "user root;" if os.geteuid() == 0 else ""
+    tls = f" ssl; ssl_certificate {folder}/{CHAIN}; ssl_certificate_key {folder}/{KEY}"
     configuration = folder / "nginx.conf"
     configuration.write_text(
-        template.format(folder=folder, root=root, host=HOST, port=port, user=user)
+        template.format(
+            folder=folder, root=root, host=HOST, port=port, user=user, tls=tls if is_tls else ""
+        )
     )
     return ["nginx", "-e", "stderr", "-p", str(folder), "-c", str(configuration)]
 
@@ -109,6 +128,7 @@ class Running:
     processes: Processes
     popen: "subprocess.Popen[bytes]"
     log: Path
+    tls: bool = False
     killed: str = ""  # why, if we had to
     _end: threading.Event = field(default_factory=threading.Event)
 
@@ -156,16 +176,23 @@ def serving(
     *,
     application: str = APPLICATION,
     nginx: str = NGINX,
+    options: Sequence[str] = (),
     environment: Mapping[str, str] = {},
 ) -> Iterator[Running]:
-    """A server process with that contender, or nginx, on the server's core, ready to answer."""
+    """A server process with that contender, or nginx, on the server's core, ready to answer.
+
+    `options` are the server's own, such as its time-outs.
+    """
+    is_tls = SERVERS[server].tls
     with tempfile.TemporaryDirectory(prefix="media-benchmark-server-") as name:
         folder = Path(name)
         port = _free_port()
+        if is_tls:
+            _write_certificate(folder)
         if contender == "nginx":
-            command = _nginx(folder, root, port, nginx)
+            command = _nginx(folder, root, port, nginx, is_tls)
         else:
-            command = [*SERVERS[server].command(port)[:-1], application]
+            command = [*SERVERS[server].command(port)[:-1], *options, application]
         environment = imports(folder, checkout) | {
             **environment,
             "PYTHONWARNINGS": "ignore",  # Django's, about its own view: the file is read at once
@@ -184,13 +211,21 @@ def serving(
                 start_new_session=True,
                 preexec_fn=partial(pin, cores()[0]),
             )
-        running = Running(port, Processes(popen.pid), popen, log)
+        running = Running(port, Processes(popen.pid), popen, log, is_tls)
         try:
             _wait_until_ready(running)
             threading.Thread(target=running.watch, daemon=True).start()
             yield running
         finally:
             running.end()
+
+
+def _write_certificate(folder: Path) -> None:
+    from tests.support.servers import certificate
+
+    made = certificate()
+    shutil.copy(made.key, folder / KEY)
+    shutil.copy(made.chain, folder / CHAIN)
 
 
 def _free_port() -> int:

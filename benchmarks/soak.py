@@ -27,7 +27,7 @@ from benchmarks.media import CASES, KIB, MIB, Case, Media, media
 from benchmarks.paired import significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Table, console, steps
-from benchmarks.servers import HOST, SERVERS, Running, serving
+from benchmarks.servers import HOST, PLAIN, SERVERS, Running, serving
 
 Response = http.client.HTTPResponse
 CALM = 15.0  # seconds at most that the server may take to let go of everything at the end
@@ -231,7 +231,7 @@ def sample(running: Running, begin: float) -> Sample:
 
 def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="of traffic (3, quick: 0.25)")
-    parser.add_argument("--server", choices=SERVERS, default="daphne")
+    parser.add_argument("--server", choices=PLAIN, default="daphne")
     parser.add_argument(
         "--contender", choices=["package", "starlette", "servestatic"], default="package"
     )
@@ -249,7 +249,7 @@ def run(arguments: Namespace) -> bool:
         os.environ["MEDIA_BENCHMARK_PRIVATE"] = "1"  # for the server
         running = stack.enter_context(serving(arguments.server, arguments.contender, files.root))
         for name in ("1KiB", "10MiB", "page"):  # whatever is made once is there before
-            load.verified(running.port, CASES[name], files)
+            load.verified(running, CASES[name], files)
         if arguments.contender == "package":  # each location's folder stays open
             Client(running, files, Tally("", 0), threading.Event()).private()
         running.processes.settle()

@@ -23,7 +23,7 @@ from benchmarks.media import CASES, MIB, Media, media
 from benchmarks.paired import significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Table, steps
-from benchmarks.servers import HOST, SERVERS, Running, serving
+from benchmarks.servers import HOST, PLAIN, SERVERS, Running, serving
 
 NAMES = ("package", "starlette", "django")
 EVERY = 0.2  # seconds between samples
@@ -52,7 +52,7 @@ def measure(server: str, contender: str, clients: int, files: Media, seconds: fl
     files.need("1KiB")
     with serving(server, contender, files.root) as running:
         for _ in range(3):  # whatever is made once is there before the first sample
-            load.verified(running.port, small, files)
+            load.verified(running, small, files)
         running.processes.settle()
         stall = Stall(server, contender, clients, running.processes.rss(), [], [], "")
         begin = time.monotonic()
@@ -124,7 +124,7 @@ def probing(running: Running, probes: list[tuple[float, float]]) -> Iterator[Non
 
 def arguments(parser: ArgumentParser) -> None:
     servers = ["daphne", "uvicorn", "hypercorn", "granian"]
-    parser.add_argument("--server", nargs="+", choices=SERVERS, default=servers)
+    parser.add_argument("--server", nargs="+", choices=PLAIN, default=servers)
     parser.add_argument("--contender", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--clients", nargs="+", type=int, default=[4, 200])
     parser.add_argument("--seconds", type=float, help="to watch (12, quick: 2)")
