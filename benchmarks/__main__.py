@@ -9,6 +9,7 @@ from types import ModuleType
 import benchmarks
 from benchmarks import (
     asgi,
+    beside,
     compare,
     crowd,
     growth,
@@ -24,7 +25,19 @@ from benchmarks.report import console
 PARTS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     # The predicate part configures Django for the whole process: after the others.
-    for module in (asgi, http, objects, growth, stalled, crowd, soak, targets, predicate, compare)
+    for module in (
+        asgi,
+        http,
+        objects,
+        growth,
+        stalled,
+        crowd,
+        beside,
+        soak,
+        targets,
+        predicate,
+        compare,
+    )
 }
 
 

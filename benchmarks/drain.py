@@ -1,7 +1,8 @@
 """A client that downloads and throws away, for next to nothing: the kernel drops the bytes.
 
-Run as a process: drain.py HOST PORT PATH CONNECTIONS SECONDS whole|timed [HEADER...]
-It prints one line of JSON. `whole` stops after one complete download instead of after SECONDS.
+Run as a process: drain.py HOST PORT PATH CONNECTIONS SECONDS whole|timed|each [HEADER...]
+It prints one line of JSON. `whole` stops after one complete download instead of after SECONDS, and
+`each` after one of every connection. {} in PATH stands for the connection's number.
 """
 
 import json
@@ -76,12 +77,15 @@ def percentile(values: list[float], share: float) -> float | None:
 
 def main() -> None:
     host, port, path, connections, seconds, mode, *headers = sys.argv[1:]
-    lines = [f"GET {path} HTTP/1.1", f"Host: {host}:{port}", *headers, "", ""]
-    request = "\r\n".join(lines).encode()
+    requests = []
+    for number in range(int(connections)):
+        target = path.replace("{}", str(number))
+        lines = [f"GET {target} HTTP/1.1", f"Host: {host}:{port}", *headers, "", ""]
+        requests.append("\r\n".join(lines).encode())
     selector = selectors.DefaultSelector()
     begin = time.perf_counter()
     deadline = begin + (LIMIT if mode == "whole" else float(seconds))
-    downloads = [Download((host, int(port)), request) for _ in range(int(connections))]
+    downloads = [Download((host, int(port)), request) for request in requests]
     for download in downloads:
         selector.register(download.socket, selectors.EVENT_READ, download)
     errors, done = 0, False
@@ -93,6 +97,9 @@ def main() -> None:
                     continue
                 if mode == "whole":
                     done = True
+                elif mode == "each":
+                    selector.unregister(download.socket)
+                    done = not selector.get_map()
                 else:
                     download.ask()
             except BlockingIOError:
