@@ -1,8 +1,11 @@
-"""Many slow downloads at once: the server's CPU, memory and threads.
+"""Crowds: the cost of many connections that are idle, and of many slow downloads at once.
 
-So many clients each ask for a sparse file of 1 GiB and then read 2 KiB a second. What is measured
-begins when the buffers between them and the server are full, and the server has nothing to do but
-to see that each of them still takes bytes.
+`idle`: so many clients each ask for 1 KiB, and keep their connections. `slow`: each asks for a
+sparse file of 1 GiB and reads 2 KiB a second. What is measured begins when the server has answered
+all of them, or the buffers between them and it are full, and it has nothing to do but to see that
+each of them still takes bytes. Memory and descriptors are what was added since before the crowd
+came; what the kernel holds in socket buffers is not among it. Two sizes of a crowd show whether the
+cost grows with it.
 """
 
 import contextlib
@@ -13,64 +16,97 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from benchmarks.media import KIB, MIB, Media, media
+from benchmarks import load
+from benchmarks.media import CASES, KIB, Media, media
 from benchmarks.paired import significant
 from benchmarks.processes import cores, pin
 from benchmarks.report import Report, Table, steps
-from benchmarks.servers import HOST, SERVERS, Running, serving
+from benchmarks.servers import HOST, PLAIN, SERVERS, Running, serving
 
-NAMES = ("daphne", "uvicorn", "uvicorn-uvloop")
-PIECE = 2 * KIB  # that each client reads in a second
+NAMES = ("daphne", "uvicorn", "uvicorn-uvloop", "granian")
+PIECE = 2 * KIB  # that each slow client reads in a second
+# By what each crowd does: its sizes.
+SIZES = {"slow": (800, 1600), "idle": (5000, 10000)}
+QUICK_SIZES = {"slow": (100, 200), "idle": (200, 400)}
+# Servers that would close idle connections too soon, or let so many wait.
+PATIENT = {
+    "uvicorn": ("--timeout-keep-alive", "600"),
+    "uvicorn-uvloop": ("--timeout-keep-alive", "600"),
+    "granian": ("--backpressure", "20000"),
+}
 
 
 @dataclass
 class Crowd:
     server: str
+    kind: str
     clients: int
     seconds: float
     cpu: float  # of one core
-    rss: int
+    memory: float  # bytes a client
+    descriptors: float  # a client
     threads: int
     left: int  # clients that were not cut off
 
 
-def measure(server: str, clients: int, files: Media, seconds: float) -> Crowd:
-    path = files.sparse()
-    with serving(server, "package", files.root) as running, asking(running, path, clients) as crowd:
-        read(crowd, 5)
-        running.processes.settle(30)
-        before, begin = running.processes.cpu(), time.monotonic()
-        left = read(crowd, seconds)
-        cpu = (running.processes.cpu() - before) / (time.monotonic() - begin)
-        state = running.processes
-        return Crowd(server, clients, seconds, cpu, state.rss(), state.threads(), left)
+def measure(server: str, kind: str, clients: int, files: Media, seconds: float) -> Crowd:
+    small = CASES["1KiB"]
+    files.for_case(small)
+    path = f"/media/{files.sparse()}" if kind == "slow" else small.path
+    piece = PIECE if kind == "slow" else 64 * KIB
+    with serving(server, "package", files.root, options=PATIENT.get(server, ())) as running:
+        load.verified(running, small, files)  # what is made once is there before
+        server_now = running.processes
+        server_now.settle()
+        rss, descriptors = server_now.rss(), server_now.descriptors()
+        with asking(running, path, clients, kind) as crowd:
+            read(crowd, piece, 5)
+            server_now.settle(30)
+            before, begin = server_now.cpu(), time.monotonic()
+            left = read(crowd, piece, seconds)
+            cpu = (server_now.cpu() - before) / (time.monotonic() - begin)
+            return Crowd(
+                server,
+                kind,
+                clients,
+                seconds,
+                cpu,
+                (server_now.rss() - rss) / clients,
+                (server_now.descriptors() - descriptors) / clients,
+                server_now.threads(),
+                left,
+            )
 
 
 @contextlib.contextmanager
-def asking(running: Running, path: str, clients: int) -> Iterator[list[socket.socket]]:
-    request = f"GET /media/{path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+def asking(running: Running, path: str, clients: int, kind: str) -> Iterator[list[socket.socket]]:
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         crowd = []
         for _ in range(clients):
             client = stack.enter_context(socket.socket())
-            # As a client far away: its window opens in small steps.
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * KIB)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+            if kind == "slow":
+                # As a client far away: its window opens in small steps.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * KIB)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+            client.settimeout(30)
             client.connect((HOST, running.port))
             client.sendall(request)
+            if kind == "idle":  # or thousands would wait for the server to accept them
+                client.recv(64)
             client.setblocking(False)
             crowd.append(client)
         yield crowd
 
 
-def read(crowd: list[socket.socket], seconds: float) -> int:
+def read(crowd: list[socket.socket], piece: int, seconds: float) -> int:
     """Each reads its piece once a second; how many were left at the end."""
     end = time.monotonic() + seconds
     left = list(crowd)
     while (begin := time.monotonic()) < end:
         for number, client in enumerate(list(left)):
             try:
-                if not client.recv(PIECE):
+                if not client.recv(piece):
                     left.remove(client)
             except BlockingIOError:
                 pass
@@ -82,42 +118,62 @@ def read(crowd: list[socket.socket], seconds: float) -> int:
     return len(left)
 
 
+def allow_descriptors() -> None:
+    """For this process and the servers that it starts."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--server", nargs="+", choices=SERVERS, default=NAMES)
-    parser.add_argument("--clients", nargs="+", type=int, help="(1600, quick: 200)")
-    parser.add_argument("--seconds", type=float, help="(60, quick: 10)")
+    parser.add_argument("--server", nargs="+", choices=PLAIN, default=NAMES)
+    parser.add_argument("--kind", nargs="+", choices=SIZES, default=list(SIZES))
+    sizes = ", ".join(f"{kind}: {small:,} {large:,}" for kind, (small, large) in SIZES.items())
+    parser.add_argument("--clients", nargs="+", type=int, help=f"({sizes})")
+    parser.add_argument("--seconds", type=float, help="(60, quick: 5)")
 
 
 def run(arguments: Namespace) -> bool:
-    counts = arguments.clients or [200 if arguments.quick else 1600]
-    seconds = arguments.seconds or (10 if arguments.quick else 60)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    seconds = arguments.seconds or (5 if arguments.quick else 60)
+    sizes = QUICK_SIZES if arguments.quick else SIZES
+    wanted = [
+        (kind, server, clients)
+        for kind in arguments.kind
+        for server in arguments.server
+        for clients in arguments.clients or sizes[kind]
+    ]
+    allow_descriptors()
     pin(cores()[1])
     crowds = []
-    with media() as files, steps("crowd", len(arguments.server) * len(counts)) as step:
-        for server in arguments.server:
-            for clients in counts:
-                step.now(f"{SERVERS[server].title}, {clients} clients")
-                crowds.append(measure(server, clients, files, seconds))
-                step.done()
-    report = Report("crowd", arguments)
-    columns = ["", "clients", "% of a core", "MiB", "threads", "cut off"]
+    with media() as files, steps("crowd", len(wanted)) as step:
+        for kind, server, clients in wanted:
+            step.now(f"{SERVERS[server].title}, {clients} {kind} clients")
+            crowds.append(measure(server, kind, clients, files, seconds))
+            step.done()
+    tables = [table(kind, [each for each in crowds if each.kind == kind]) for kind in SIZES]
+    Report("crowd", arguments).write(
+        "Crowds",
+        f"Slow clients each read {PIECE // KIB} KiB a second of a file of 1 GiB, idle ones ask "
+        f"once for 1 KiB and stay; for {seconds:g} s. Memory and descriptors are what the crowd "
+        "added.",
+        [each for each in tables if each.rows],
+        [asdict(each) for each in crowds],
+    )
+    return all(each.left == each.clients for each in crowds)
+
+
+def table(kind: str, crowds: list[Crowd]) -> Table:
+    titles = {"slow": "Slow downloads", "idle": "Idle connections, kept alive"}
+    columns = ["", "clients", "% of a core", "KiB a client", "descriptors a client", "threads"]
     rows = [
         [
             SERVERS[each.server].title,
-            str(each.clients),
+            f"{each.clients:,}",
             significant(100 * each.cpu),
-            f"{each.rss / MIB:,.0f}",
+            significant(each.memory / KIB),
+            significant(each.descriptors),
             str(each.threads),
             str(each.clients - each.left),
         ]
         for each in crowds
     ]
-    report.write(
-        "Slow downloads",
-        f"Each client reads {PIECE // KIB} KiB a second of a file of 1 GiB, for {seconds:g} s.",
-        [Table("The server", columns, rows, [])],
-        [asdict(each) for each in crowds],
-    )
-    return all(each.left == each.clients and each.cpu < 0.1 for each in crowds)
+    return Table(titles[kind], [*columns, "cut off"], rows, [])
