@@ -1,60 +1,30 @@
 """What this package promises, measured: each target PASS or FAIL.
 
-A ratio is taken within each round, of contenders that are measured one after the other, and the
-median of them is what counts. Rows that share a server and a case come from one interleaved run.
+Every contender is started anew five times. A ratio is taken within each round, of contenders that
+are measured one after the other. The median of a start's ratios is its figure, and the median of
+the starts' figures is what counts. Rows that share a server and a case come from one interleaved
+run. The whole takes less than half an hour on an idle machine.
 """
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
-from benchmarks import asgi, http, load
+from benchmarks import asgi, beside, crowd, http, load
 from benchmarks.contenders import CONTENDERS
-from benchmarks.load import NO_WRK
-from benchmarks.media import CASES, Media, media
-from benchmarks.paired import Spread, difference, ratio, significant
+from benchmarks.load import NO_WRK, UnservedError
+from benchmarks.media import CASES, KIB, Media, media
+from benchmarks.paired import by_start, difference, ratio, significant
 from benchmarks.processes import cores, pin
+from benchmarks.promises import OTHERS, TARGETS, Target, Verdict, judge, summary
 from benchmarks.report import Report, Steps, Table, console, steps
 from benchmarks.servers import SERVERS
 
-
-@dataclass(frozen=True)
-class Target:
-    server: str
-    case: str
-    against: str  # the contender that the ratio is to, or "cpu" for CPU-seconds per GiB
-    bound: float  # at least; of "cpu" at most
-
-
-TARGETS = (
-    Target("daphne", "1KiB", "floor", 0.88),
-    Target("daphne", "1KiB", "starlette", 6),
-    Target("daphne", "100KiB", "floor", 0.85),
-    Target("daphne", "206", "floor", 0.85),
-    Target("daphne", "304", "floor", 0.90),
-    Target("daphne", "10MiB", "starlette", 4),
-    Target("daphne", "10MiB", "nginx", 0.85),
-    Target("daphne", "1GiB", "starlette", 6),
-    Target("daphne", "1GiB", "cpu", 0.45),
-    Target("uvicorn-uvloop", "1KiB", "floor", 0.60),
-    Target("uvicorn-uvloop", "1KiB", "starlette", 8),
-    Target("uvicorn-uvloop", "10MiB", "starlette", 2.5),
-    Target("granian", "10MiB", "starlette", 1.0),
-    Target("granian", "206", "starlette", 6),
-)
 ASGI_TIMES = 25  # Starlette's mount takes at least so many times as long for 1 KiB
 ASGI_ADDED = 1.0  # µs at most, for what is passed on
+ASGI_ROUNDS = 9
 # The small ones are asked for by many, the large ones by few.
 CONNECTIONS = {"10MiB": 4, "1GiB": 1}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    title: str
-    promised: str
-    measured: Spread | None
-    passed: bool
-    note: str = ""
 
 
 def at_asgi_level(files: Media, rounds: int, seconds: float, step: Steps) -> list[Verdict]:
@@ -91,32 +61,59 @@ def contenders(targets: list[Target]) -> list[str]:
     return list(dict.fromkeys(["package", *others]))
 
 
-def verdict(target: Target, measured: http.Measured) -> Verdict:
-    title = f"{SERVERS[target.server].title}, {CASES[target.case].title}"
-    if target.against == "cpu":
-        title, promised = f"{title}: CPU s/GiB", f"≤ {target.bound:g}"
-    else:
-        title = f"{title}: × {CONTENDERS[target.against].title}"
-        promised = f"≥ {target.bound:g} ×"
+def over_http(target: Target, measured: http.Measured) -> Verdict:
     for name in ("package", target.against):
         if name in measured.missing:
             note = f"not measured: {CONTENDERS[name].title}: {measured.missing[name]}"
-            return Verdict(title, promised, None, False, note)
+            return judge(target, [], note)
     if target.against == "cpu":
-        spread = Spread.of([one.cpu_per_gib for one in measured.rounds["package"]])
+        costs = [one.cpu_per_gib for one in measured.rounds["package"]]
         note = ""
         if "nginx" in measured.rounds:
-            beside = median(one.cpu_per_gib for one in measured.rounds["nginx"])
-            note = f"nginx in the same run: {significant(beside)}"
-        return Verdict(title, promised, spread, spread.median <= target.bound, note)
-    spread = ratio(measured.rates("package"), measured.rates(target.against))
-    return Verdict(title, promised, spread, spread.median >= target.bound)
+            nginx = median(one.cpu_per_gib for one in measured.rounds["nginx"])
+            note = f"nginx in the same run: {significant(nginx)}"
+        return judge(target, by_start(costs, measured.starts), note)
+    own, other = measured.rates("package"), measured.rates(target.against)
+    ratios = [a / b for a, b in zip(own, other, strict=True)]
+    return judge(target, by_start(ratios, measured.starts))
+
+
+def of_others(
+    targets: list[Target], files: Media, starts: int, is_quick: bool, step: Steps
+) -> tuple[list[dict[str, float]], list[Verdict]]:
+    """What each start showed, by its unit, and the verdicts."""
+    server, case = targets[0].server, targets[0].case
+    found, note = [], ""
+    for _ in range(starts):
+        step.now(f"{SERVERS[server].title}, {OTHERS[case]}")
+        try:
+            found.append(one_of_others(server, case, files, is_quick))
+        except UnservedError as reason:
+            note = f"not measured: {reason}"
+        step.done()
+    figures = [] if note else found
+    return found, [
+        judge(target, [one[target.against] for one in figures], note) for target in targets
+    ]
+
+
+def one_of_others(server: str, case: str, files: Media, is_quick: bool) -> dict[str, float]:
+    if case in beside.SITUATIONS:
+        start = beside.measure(server, "package", case, files)
+        return {"worst": start.worst * 1000, "usual": start.usual * 1000}
+    clients = (crowd.QUICK_SIZES if is_quick else crowd.SIZES)[case][-1]
+    found = crowd.measure(server, case, clients, files, seconds=10)
+    if found.left < clients:
+        raise UnservedError(f"{clients - found.left} clients were cut off")
+    return {"core": found.cpu * 100, "memory": found.memory / KIB}
 
 
 def arguments(parser: ArgumentParser) -> None:
+    cases = [*CASES, *OTHERS]
     parser.add_argument("--server", nargs="+", choices=["asgi", *SERVERS], help="only these")
-    parser.add_argument("--case", nargs="+", choices=CASES, help="only these")
-    parser.add_argument("--rounds", type=int, help="rounds of each row (9, quick: 2)")
+    parser.add_argument("--case", nargs="+", choices=cases, help="only these")
+    parser.add_argument("--starts", type=int, help="of each contender (5, quick: 1)")
+    parser.add_argument("--rounds", type=int, help="of each row in a start (3, quick: 2)")
     parser.add_argument("--seconds", type=float, help="of load in each measurement (1)")
 
 
@@ -124,42 +121,59 @@ def run(arguments: Namespace) -> bool:
     if not load.has_wrk():
         console.print(NO_WRK)
         return False
-    rounds = arguments.rounds or (2 if arguments.quick else 9)
+    starts = arguments.starts or (1 if arguments.quick else 5)
+    rounds = arguments.rounds or (2 if arguments.quick else 3)
     seconds = arguments.seconds or 1.0
-    chosen = [
-        each
-        for each in TARGETS
-        if each.server in (arguments.server or SERVERS) and each.case in (arguments.case or CASES)
-    ]
-    if not load.has_nginx() and any(each.against == "nginx" for each in chosen):
-        console.print(load.NO_NGINX)
-        chosen = [each for each in chosen if each.against != "nginx"]
+    runs = grouped(arguments)
     in_process = "asgi" in (arguments.server or ["asgi"]) and not arguments.case
-    runs: dict[tuple[str, str], list[Target]] = {}
-    for each in chosen:
-        runs.setdefault((each.server, each.case), []).append(each)
+    total = 4 * ASGI_ROUNDS * in_process
+    for (_, case), targets in runs.items():
+        total += starts * (1 if case in OTHERS else rounds * len(contenders(targets)))
     verdicts: list[Verdict] = []
-    kept: list[http.Measured] = []
-    total = rounds * (4 * in_process + sum(len(contenders(wanted)) for wanted in runs.values()))
+    kept: list[Any] = []
+    crowd.allow_descriptors()
     with media() as files, steps("targets", total) as step:
         if in_process:
             pin(cores()[0])
-            verdicts += at_asgi_level(files, rounds, 0.05 if arguments.quick else 0.3, step)
+            each = 0.05 if arguments.quick else 0.3
+            verdicts += at_asgi_level(files, ASGI_ROUNDS, each, step)
         pin(cores()[1])
-        for (server, case), wanted in runs.items():
-            number = CONNECTIONS.get(case, 16)
+        for (server, case), targets in runs.items():
+            if case in OTHERS:
+                found, judged = of_others(targets, files, starts, arguments.quick, step)
+                kept.append({"server": server, "case": case, "starts": found})
+                verdicts += judged
+                continue
+            connections = [CONNECTIONS.get(case, 16)]
+            names = contenders(targets)
             (measured,) = http.measure(
-                server, CASES[case], [number], contenders(wanted), files, rounds, seconds, step
+                server, CASES[case], connections, names, files, rounds, seconds, step, starts
             )
             kept.append(measured)
-            verdicts += [verdict(target, measured) for target in wanted]
+            verdicts += [over_http(target, measured) for target in targets]
     Report("targets", arguments).write(
         "Targets",
-        f"{rounds} interleaved rounds; the median of the rounds’ ratios, with [lowest–highest].",
+        f"Starts of each contender: {starts}. {rounds} interleaved rounds in a start. The median "
+        "of the starts’ medians, with [lowest–highest].",
         [table(verdicts)],
         {"verdicts": verdicts, "measured": kept},
     )
     return all(each.passed for each in verdicts)
+
+
+def grouped(arguments: Namespace) -> dict[tuple[str, str], list[Target]]:
+    """The targets that were asked for, by server and case."""
+    runs: dict[tuple[str, str], list[Target]] = {}
+    if not load.has_nginx():
+        console.print(load.NO_NGINX)
+    for each in TARGETS:
+        if (
+            each.server in (arguments.server or SERVERS)
+            and each.case in (arguments.case or [*CASES, *OTHERS])
+            and (each.against != "nginx" or load.has_nginx())
+        ):
+            runs.setdefault((each.server, each.case), []).append(each)
+    return runs
 
 
 def table(verdicts: list[Verdict]) -> Table:
@@ -173,4 +187,5 @@ def table(verdicts: list[Verdict]) -> Table:
         ]
         for each in verdicts
     ]
-    return Table("Targets", ["", "promised", "measured", "", "note"], rows, [])
+    columns = ["", "promised", "measured", "", "note"]
+    return Table("Targets", columns, rows, summary(verdicts))
