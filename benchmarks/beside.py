@@ -24,6 +24,7 @@ from benchmarks.load import UnservedError
 from benchmarks.media import CASES, MIB, Case, Media, media
 from benchmarks.paired import Spread, in_turn, significant
 from benchmarks.processes import cores, pin
+from benchmarks.promises import OTHERS
 from benchmarks.report import Report, Table, steps
 from benchmarks.servers import PLAIN, SERVERS, Running, serving
 from media_asgi.sources.openat2 import KERNEL
@@ -43,12 +44,8 @@ class Situation:
 
 
 SITUATIONS = {
-    "cold": Situation(
-        "a page beside 32 cold downloads of 50 MiB", CASES["page"], 32, 50 * MIB, cold=True
-    ),
-    "warm": Situation(
-        "1 KiB beside 4 warm downloads of 10 MiB", CASES["1KiB"], 4, 10 * MIB, cold=False
-    ),
+    "cold": Situation(OTHERS["cold"], CASES["page"], 32, 50 * MIB, cold=True),
+    "warm": Situation(OTHERS["warm"], CASES["1KiB"], 4, 10 * MIB, cold=False),
 }
 
 
@@ -89,6 +86,8 @@ def measure(server: str, contender: str, name: str, files: Media) -> Beside:
             done = load.drain(running, url, situation.downloads, seconds, mode, {})
     if done.errors or (situation.cold and done.requests < situation.downloads):
         raise UnservedError("not all downloads came to their end")
+    if not waits:
+        raise UnservedError("nothing small was answered")
     return Beside(server, contender, name, waits, done.bytes / done.seconds)
 
 
@@ -180,13 +179,13 @@ def run(arguments: Namespace) -> bool:
         tables,
         measured,
     )
-    return all(each.waits for each in measured)
+    return any(each.contender == "package" for each in measured)
 
 
 def table(title: str, names: list[str], measured: list[Beside], missing: dict[str, str]) -> Table:
     rows = []
     for name in names:
-        own = [each for each in measured if each.contender == name and each.waits]
+        own = [each for each in measured if each.contender == name]
         if own and name not in missing:
             p99 = [percentile(each.waits, 0.99) or 0.0 for each in own]
             rows.append(
