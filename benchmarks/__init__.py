@@ -10,9 +10,10 @@ The parts, each a module of that name:
     http      real servers, a pinned load generator: throughput, latency, CPU, memory
     growth    cost against the file's size, the files in its folder, and the path's depth
     stalled   memory over time while clients ask for 1 GiB and read nothing
-    crowd     many slow downloads at once: CPU, memory and threads
+    beside    what one client waits for something small while others download
+    crowd     many idle connections, and many slow downloads: CPU, memory and descriptors
     soak      minutes of mixed traffic: memory, descriptors and threads over time
-    targets   the ratios that this package promises, each PASS or FAIL
+    targets   what this package promises, over five starts, each PASS or FAIL
     compare   this checkout beside another (only if asked for): what does a change cost?
 
 How the figures are made:
