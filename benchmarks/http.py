@@ -58,11 +58,11 @@ class Measured:
     server: str
     case: str
     connections: int
-    starts: int
     rounds: dict[str, list[Round]] = field(default_factory=dict)
     # Contenders that are not in `rounds`: why. What a contender never could is no failure.
     missing: dict[str, str] = field(default_factory=dict)
     failed: bool = False
+    starts: int = 1
 
     def rates(self, contender: str) -> list[float]:
         """Bytes a second for large answers, requests a second for small ones."""
@@ -86,7 +86,7 @@ def measure(
 ) -> list[Measured]:
     """All contenders under one server, interleaved, for each number of connections."""
     files.for_case(case)
-    measured = [Measured(server, case.name, number, starts) for number in connections]
+    measured = [Measured(server, case.name, number, starts=starts) for number in connections]
     for _ in range(starts):
         one_start(case, measured, contenders, files, rounds, seconds, step)
     return measured

@@ -183,7 +183,7 @@ def measure(
     step: Steps,
 ) -> Measured:
     connections = 16 if 16 in case.connections else max(case.connections)
-    measured = Measured(server, case.name, connections, starts=1)
+    measured = Measured(server, case.name, connections)
     headers: dict[str, dict[str, str]] = {}
     for name, one in started.items():
         try:
