@@ -260,9 +260,7 @@ class ObjectFile:
     def close(self) -> None:
         body, self._body = self._body, None
         if body is not None:
-            # A stream ends its GET as it goes. The response itself may stay until obstore is
-            # called again: its threads release a Python object late.
-            body.stream()
+            _end(body)
 
     async def stream(
         self, start: int, stop: int, chunk_size: Callable[[], int]
@@ -307,6 +305,8 @@ class ObjectFile:
         """The bytes from ``start`` on, of the GET that has opened the file where it has them."""
         body, self._body = self._body, None
         if body is None or body.range[0] != start or body.range[1] < stop:
+            if body is not None:
+                _end(body)
             body = await self._get(start, stop)
         return body.stream(min_chunk_size=min(size, stop - start))
 
@@ -324,8 +324,19 @@ class ObjectFile:
         except (ChangedError, RangeError, DeniedError, FileMissingError) as error:
             raise FileReadError(f"the object changed or went before byte {start}") from error
         if _identity(result) != self._identity:
+            _end(result)
             raise FileReadError(f"the object changed before byte {start}")
         return result
+
+
+def _end(result: "GetResult") -> None:
+    """End its GET, which goes on as long as the response or its stream is referred to.
+
+    One of obstore's threads may have referred to the response (to its future) when it had no GIL.
+    pyo3 then drops that reference only when Python calls obstore again. So the stream is taken out
+    of the response, and dropped.
+    """
+    result.stream()
 
 
 def _options(wanted: Wanted) -> dict[str, Any] | None:

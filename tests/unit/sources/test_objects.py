@@ -591,6 +591,40 @@ def test_a_client_that_is_slow_holds_no_get(start: Start, monkeypatch: pytest.Mo
     assert {request.headers["if-match"] for request in raw.requests[1:]} == {TAG}
 
 
+@pytest.mark.parametrize("way", ["unread", "changed"])
+def test_a_get_ends_though_its_response_is_referred_to(
+    start: Start, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a thread of obstore's, which forgets it when obstore is called again."""
+    kept = []
+    get_async = object_clients.obstore.get_async
+
+    async def get(*arguments: Any, **options: Any) -> Any:
+        kept.append(await get_async(*arguments, **options))
+        return kept[-1]
+
+    def answer(client: socket.socket, request: Request) -> None:
+        tag = f'"{request.number}"'
+        client.settimeout(60)
+        send_object(client, request, b"x" * 30_000_000, ETag=tag)
+        client.recv(1)
+
+    monkeypatch.setattr(object_clients.obstore, "get_async", get)
+    raw = start(answer)
+
+    async def leave() -> None:
+        file = await source(raw).open(b"a", WHOLE)
+        assert raw.open == 1
+        if way == "changed":
+            with pytest.raises(FileReadError):
+                await anext(file.stream(5, 30_000_000, lambda: 1000))
+        file.close()
+        await until(lambda: raw.open == 0)
+
+    run(leave())
+    assert kept
+
+
 # gzip
 
 
