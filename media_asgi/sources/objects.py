@@ -51,9 +51,12 @@ _PATIENCE = 90.0
 # After a drop in the middle of an object, wait so long before each try to go on. Seconds.
 _RESUMES = (0.1, 0.5, 2.0)
 
-# A GET that goes on holds up to 2 MiB. So a client that takes longer for a chunk gets the next one
-# by a GET of its own. Seconds.
+# A GET that goes on holds up to 2 MiB. So it ends if its client takes longer for what obstore gives
+# at once, and the next chunk has a GET of its own. Seconds.
 _SLOW = 1.0
+
+# The one after it is so many times larger, as long as the client would take it in that time, too.
+_GROWTH = 4
 
 # S3, Google Cloud Storage and Azure have no longer keys.
 _LONGEST_KEY = 1024
@@ -267,35 +270,32 @@ class ObjectFile:
     ) -> AsyncGenerator[bytes, None]:
         resumes = iter(_RESUMES)
         loop = asyncio.get_running_loop()
-        position, is_slow = start, False
+        position, span = start, stop - start
         while position < stop:
             size = chunk_size()
-            end = min(stop, position + size) if is_slow else stop
-            chunks = [await self._chunks(position, end, size)]
+            end = min(stop, position + span)
+            get = _Get(await self._chunks(position, end, size), ends_early=self._has_ranges)
+            taken = 0.0
             failure: SourceError | None = None
-            while chunks and position < end and failure is None:
-                try:
-                    data = await anext(chunks[0])
-                except StopAsyncIteration:
-                    failure = TruncatedFileError(position)
-                except BaseError as error:
-                    failure = translated(error)
-                else:
-                    if len(data) > end - position:
-                        data = data[: end - position]
+            try:
+                while position < end and not get.is_slow:
+                    data = (await get.read(chunk_size()))[: end - position]
                     position += len(data)
-                    timer = None
-                    if self._has_ranges:
-                        timer = loop.call_later(_SLOW, chunks.clear)  # which ends the GET
-                    try:
-                        yield data
-                    finally:
-                        if timer is not None:
-                            timer.cancel()
-                    is_slow = not chunks
+                    began = loop.time()
+                    yield data
+                    taken += loop.time() - began
+            except StopAsyncIteration:
+                failure = TruncatedFileError(position)
+            except BaseError as error:
+                failure = translated(error)
+            finally:
+                get.end()
             if failure is None:
+                if get.is_slow:
+                    span = size
+                elif taken * _GROWTH < _SLOW:
+                    span *= _GROWTH
                 continue
-            chunks.clear()
             pause = next(resumes, None)
             if pause is None or isinstance(failure, SourceTimeoutError):
                 raise failure
@@ -327,6 +327,48 @@ class ObjectFile:
             _end(result)
             raise FileReadError(f"the object changed before byte {start}")
         return result
+
+
+class _Get:
+    """A GET that goes on. With ``ends_early`` it ends if its client is slow."""
+
+    is_slow = False
+
+    def __init__(self, chunks: Any, *, ends_early: bool) -> None:
+        self._chunks = chunks
+        self._ends_early = ends_early
+        self._data = b""
+        self._position = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, size: int) -> bytes:
+        """Up to twice ``size`` bytes. Raises ``StopAsyncIteration``, and obstore's errors.
+
+        obstore gives 408 KiB at once, which is as much as its HTTP client reads.
+        """
+        if not self._data:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._data = await anext(self._chunks)
+            if self._ends_early:
+                self._timer = asyncio.get_running_loop().call_later(_SLOW, self._give_up)
+        start, stop = self._position, len(self._data)
+        if stop - start > 2 * size:
+            stop = start + size
+        piece = self._data[start:stop]
+        self._position = stop
+        if stop == len(self._data):
+            self._data, self._position = b"", 0
+        return piece
+
+    def _give_up(self) -> None:
+        self.is_slow = True
+        self.end()
+
+    def end(self) -> None:
+        self._chunks, self._data = None, b""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _end(result: "GetResult") -> None:

@@ -584,11 +584,30 @@ def test_a_client_that_is_slow_holds_no_get(start: Start, monkeypatch: pytest.Mo
     run(slow())
     assert "range" not in raw.requests[0].headers
     later = [request.range(len(DATA)) or (0, 0) for request in raw.requests[1:]]
-    # One by a GET of its own, and the rest at once for a client that reads on.
-    assert later[0][1] - later[0][0] == 65536
-    assert later[-1][1] == len(DATA)
-    assert len(later) <= 3
+    sizes = [stop - start for start, stop in later]
+    # Each chunk by a GET of its own, and larger ones for a client that reads on. Nothing twice.
+    assert sizes[:2] == [65536, 65536]
+    assert sizes[2:] == [4 * 65536, len(DATA) - later[-1][0]]
+    assert [stop for _, stop in later] == [*(start for start, _ in later[1:]), len(DATA)]
     assert {request.headers["if-match"] for request in raw.requests[1:]} == {TAG}
+
+
+def test_a_chunk_is_as_large_as_its_client_takes(start: Start) -> None:
+    raw = start(whole)
+
+    async def sizes() -> list[tuple[int, int]]:
+        file = await source(raw).open(b"a", WHOLE)
+        wanted, found = 10_000, []
+        async with aclosing(file.stream(0, len(DATA), lambda: wanted)) as chunks:
+            async for chunk in chunks:
+                found.append((len(chunk), wanted))
+                wanted = 10_000 if len(found) < 20 else 300_000
+        return found
+
+    found = run(sizes())
+    assert all(size <= 2 * wanted for size, wanted in found)
+    assert sum(size for size, _ in found) == len(DATA)
+    assert len(raw.requests) == 1
 
 
 @pytest.mark.parametrize("way", ["unread", "changed"])
