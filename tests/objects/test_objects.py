@@ -120,9 +120,7 @@ def growth(bucket: Bucket, url: str, clients: int) -> int:
 def test_clients_that_read_nothing_cost_little_memory(served: Bucket) -> None:
     url = served.put("growth.bin", noise(100_000_000))
     growth(served, url, 4)
-    # granian takes messages before the client has.
-    each = (4 if served.server.name == "granian" else 1.25) * 2**20
-    assert growth(served, url, 32) <= 32 * each
+    assert growth(served, url, 32) <= 32 * 2**20
 
 
 @pytest.mark.slow
