@@ -125,8 +125,7 @@ def _environment(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the tools of a cloud read of the environment, and obstore doesn't."""
     environment = os.environ
     if kind == "s3":
-        endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-        return {}, _plain(endpoint)
+        return {}, _plain(_aws_endpoint())
     if kind == "gs":
         emulator = environment.get("STORAGE_EMULATOR_HOST")
         if not emulator:
@@ -141,6 +140,10 @@ def _environment(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "sas_key": "AZURE_STORAGE_SAS_TOKEN",
     }
     return {key: value for key, name in names.items() if (value := environment.get(name))}, {}
+
+
+def _aws_endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def _plain(endpoint: str | None) -> dict[str, Any]:
@@ -178,6 +181,7 @@ def _s3(storage: Any, name: str, credentials: Credentials) -> _Read:
         RequestPayer=parameters.get("RequestPayer"),
     )
     region, endpoint = storage.region_name or client.region_name, storage.endpoint_url
+    endpoint = endpoint or _aws_endpoint()  # as boto3 does
     options = _plain(endpoint)
     config: dict[str, Any] = {}
     if region:

@@ -301,6 +301,16 @@ def test_an_endpoint_of_a_storage_counts_before_the_environments(
         assert bytes(obstore.get(settings.make(), "a").bytes()) == b"content"
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_endpoint_of_the_environment_is_a_storages_that_has_none(
+    environment: pytest.MonkeyPatch, made: list[StoreSettings], name: str
+) -> None:
+    with raw_store(lambda client, request: send_object(client, request, b"content")) as raw:
+        environment.setenv(name, raw.url)
+        settings = read(S3Storage(bucket_name="b", **KEYS), made=made)
+        assert bytes(obstore.get(settings.make(), "a").bytes()) == b"content"
+
+
 def test_an_emulator_of_the_environment(
     environment: pytest.MonkeyPatch, made: list[StoreSettings]
 ) -> None:
