@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Engine(NamedTuple):
     """``s3``, ``gs`` or ``az``."""
     filer: str = ""
     """Where SeaweedFS' gateways ask."""
+    master: str = ""
     restart: Callable[[], None] = lambda: None
     """Of a gateway: end its process by SIGKILL, and start it again."""
     pid: int = 0
@@ -119,6 +120,15 @@ class _Process:
 def seaweedfs(folder: Path, *, is_public: bool = False) -> Iterator[Engine]:
     """``is_public``: may anybody read?"""
     config = _s3_config(folder, is_public=is_public)
+    with weed(folder, ["server", "-s3", f"-s3.config={config}"], _clean()) as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def weed(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[Engine]:
+    """``arguments`` of a SeaweedFS, which is then held to the folder and to loopback."""
     data = folder / "data"
     data.mkdir()
     ports = {
@@ -130,18 +140,28 @@ def seaweedfs(folder: Path, *, is_public: bool = False) -> Iterator[Engine]:
     }
     command: list[str | Path] = [
         _installed("weed"),
-        *("server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
-        *(f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=256"),
+        *arguments,  # of two options of one name the last one counts
+        *(f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *("-volume.max=20", "-master.volumeSizeLimitMB=256"),
         *("-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),  # fixed ones
         "-master.telemetry=false",  # on by default, it calls home
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
     url = f"http://127.0.0.1:{ports['s3.port']}"
     # Its S3 gateway takes options from the environment, too.
-    with _Process(command, cwd=folder, env=_clean()) as process:
+    with _Process(command, cwd=folder, env=environment) as process:
         process.wait(f"{url}/healthz")
-        filer = f"127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"
-        yield Engine("seaweedfs", url, "s3", filer, pid=process.pid)
+        master, filer = (
+            f"127.0.0.1:{ports[f'{name}.port']}.{ports[f'{name}.port.grpc']}"
+            for name in ("master", "filer")
+        )
+        yield Engine("seaweedfs", url, "s3", filer, master, pid=process.pid)
+
+
+def weed_shell(engine: Engine, command: str) -> None:
+    options = [f"-master={engine.master}", f"-filer={engine.filer}"]
+    shell: list[str | Path] = [_installed("weed"), "shell", *options]
+    subprocess.run(shell, input=command, text=True, check=True, timeout=60, env=_clean())
 
 
 def _s3_config(folder: Path, *, is_public: bool = False) -> Path:
