@@ -63,6 +63,7 @@ class Measured:
     missing: dict[str, str] = field(default_factory=dict)
     failed: bool = False
     starts: int = 1
+    processes: int = 1
 
     def rates(self, contender: str) -> list[float]:
         """Bytes a second for large answers, requests a second for small ones."""
@@ -144,14 +145,19 @@ def one_start(
 
 
 def one_round(
-    server: Running, case: Case, headers: dict[str, str], connections: int, seconds: float
+    server: Running,
+    case: Case,
+    headers: dict[str, str],
+    connections: int,
+    seconds: float,
+    script: str = "",
 ) -> Round:
     if server.killed:
         raise UnservedError(server.killed)
     server.processes.settle()
     server.processes.reset_peak()
     before = server.processes.cpu()
-    result = load.run(server, case, headers, connections, seconds)
+    result = load.run(server, case, headers, connections, seconds, script)
     cpu = server.processes.cpu() - before
     if server.killed:
         raise UnservedError(server.killed)

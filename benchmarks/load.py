@@ -100,14 +100,22 @@ def connect(running: Running) -> http.client.HTTPConnection:
 
 
 def run(
-    running: Running, case: Case, headers: dict[str, str], connections: int, seconds: float
+    running: Running,
+    case: Case,
+    headers: dict[str, str],
+    connections: int,
+    seconds: float,
+    more: str = "",
 ) -> Load:
-    """Put the load on, from a process of its own on the load generator's core."""
+    """Put the load on, from a process of its own on the load generator's core.
+
+    ``more``: more for wrk's script, such as a ``request`` of its own.
+    """
     if case.large and not running.tls:
         mode = "whole" if case.whole else "timed"
         return drain(running, case.path, connections, seconds, mode, headers)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(WRK_SCRIPT)
+        script.write(WRK_SCRIPT + more)
         script.flush()
         duration = f"-d{max(1, round(seconds))}s"
         command = ["wrk", "-t1", f"-c{connections}", duration, "-s", script.name]

@@ -11,6 +11,10 @@ def pin(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
+def unpin() -> None:
+    os.sched_setaffinity(0, CORES)
+
+
 def cores() -> tuple[int, int]:
     """The server's core and the load generator's."""
     usable = sorted(CORES)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.media import GIB
-from benchmarks.processes import Processes, cores, pin
+from benchmarks.processes import Processes, cores, pin, unpin
 
 APPLICATION = "benchmarks.application:application"
 HOST = "127.0.0.1"
@@ -178,10 +178,12 @@ def serving(
     nginx: str = NGINX,
     options: Sequence[str] = (),
     environment: Mapping[str, str] = {},
+    processes: int = 1,
 ) -> Iterator[Running]:
     """A server process with that contender, or nginx, on the server's core, ready to answer.
 
-    `options` are the server's own, such as its time-outs.
+    `options` are the server's own, such as its time-outs. Several ``processes`` run on all cores.
+    Daphne has none.
     """
     is_tls = SERVERS[server].tls
     with tempfile.TemporaryDirectory(prefix="media-benchmark-server-") as name:
@@ -192,7 +194,8 @@ def serving(
         if contender == "nginx":
             command = _nginx(folder, root, port, nginx, is_tls)
         else:
-            command = [*SERVERS[server].command(port)[:-1], *options, application]
+            several = ["--workers", str(processes)] if processes > 1 else []
+            command = [*SERVERS[server].command(port)[:-1], *options, *several, application]
         environment = imports(folder, checkout) | {
             **environment,
             "PYTHONWARNINGS": "ignore",  # Django's, about its own view: the file is read at once
@@ -209,7 +212,7 @@ def serving(
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=partial(pin, cores()[0]),
+                preexec_fn=partial(pin, cores()[0]) if processes == 1 else unpin,
             )
         running = Running(port, Processes(popen.pid), popen, log, is_tls)
         try:
