@@ -160,6 +160,16 @@ def test_a_port_that_is_none_or_taken_is_a_sentence(tmp_path: Path) -> None:
     assert "--port 0 for any" in line
 
 
+def test_a_host_that_is_not_of_this_machine_is_a_sentence(tmp_path: Path) -> None:
+    for host in ("203.0.113.9", "nothing.invalid"):
+        said = refusal(tmp_path, "--host", host)
+        assert re.fullmatch(
+            rf"CommandError: Can't listen on port 8000 of {host}: [\w -]+\. "
+            r"Give --host an address of this machine\.",
+            said,
+        )
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     data = tmp_path_factory.mktemp("data")

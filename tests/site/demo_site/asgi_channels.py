@@ -24,12 +24,17 @@ public = Location.media()
 if bucket := os.environ.get("SITE_BUCKET"):  # and what is on the disk alone, from there
     public = Location(url="/media/", root=[f"s3://{bucket}", settings.MEDIA_ROOT])
 
-locations = (
+locations = [
     public,
     Location.storage("protected", access="internal"),  # what views hand over
     # For who has a link that its SignedMediaStorage made. To others it says so in the site's style.
     Location.storage("shared", error_pages=True),
-)
+]
+if not settings.SITE_WHITENOISE:
+    # The options that make it answer as WhiteNoise does.
+    locations.append(
+        Location.static(cors="*", cache_control="max-age=60, public", error_pages=True)
+    )
 
 application = MediaMiddleware(
     ProtocolTypeRouter({"http": django, "websocket": websocket}), *locations

@@ -44,6 +44,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+SITE_WHITENOISE = os.environ.get("SITE_WHITENOISE") != "0"
+if not SITE_WHITENOISE:  # then demo_site/asgi_channels.py serves the static files
+    MIDDLEWARE.remove("whitenoise.middleware.WhiteNoiseMiddleware")
 
 TEMPLATES = [
     {

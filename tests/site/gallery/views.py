@@ -28,6 +28,7 @@ class Gallery(CreateView):
             uploads=Upload.objects.all()[:60],
             media_url=settings.MEDIA_URL,
             static_url=settings.STATIC_URL,
+            static_by="WhiteNoise" if settings.SITE_WHITENOISE else "media-asgi",
             **kwargs,
         )
 

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import importlib.util
 import os
 import signal
@@ -55,9 +56,23 @@ class Command(BaseCommand):
         parser.add_argument("--server", choices=ARGUMENTS, default="daphne")
         parser.add_argument("--no-video", dest="video", action="store_false", help="save seconds")
         parser.add_argument("--objects", action="store_true", help="public files in SeaweedFS")
+        parser.add_argument(
+            "--without-whitenoise",
+            dest="whitenoise",
+            action="store_false",
+            help="static files by Location.static()",
+        )
 
     def handle(
-        self, *, host: str, port: int, server: str, video: bool, objects: bool, **options: Any
+        self,
+        *,
+        host: str,
+        port: int,
+        server: str,
+        video: bool,
+        objects: bool,
+        whitenoise: bool,
+        **options: Any,
     ) -> None:
         if importlib.util.find_spec(server) is None:
             raise CommandError(f"{server} is not installed: add --with {server} after uv run.")
@@ -69,7 +84,7 @@ class Command(BaseCommand):
         if "SITE_BUCKET" in os.environ:
             upload(settings.MEDIA_ROOT, [f"samples/{name}" for name in SAMPLES])
         with contextlib.suppress(KeyboardInterrupt):
-            self.serve(server, host, port)
+            self.serve(server, host, port, whitenoise=whitenoise)
 
     def with_store(self) -> None:
         """Run the same command beside a store, with settings that name it."""
@@ -84,7 +99,7 @@ class Command(BaseCommand):
                     finally:
                         process.terminate()
 
-    def serve(self, server: str, host: str, port: int) -> None:
+    def serve(self, server: str, host: str, port: int, *, whitenoise: bool) -> None:
         netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         arguments = [part.format(host=host, port=port, netloc=netloc) for part in ARGUMENTS[server]]
         # The end of the terminal, and of this process, is the server's end too.
@@ -93,7 +108,11 @@ class Command(BaseCommand):
         process = subprocess.Popen(
             [sys.executable, "-m", server, *arguments, APPLICATION],
             cwd=settings.BASE_DIR,
-            env=os.environ | {"SITE_DATA": str(settings.SITE_DATA)},
+            env={
+                **os.environ,
+                "SITE_DATA": str(settings.SITE_DATA),
+                "SITE_WHITENOISE": str(int(whitenoise)),
+            },
             start_new_session=True,  # Ctrl-C is for us alone: the server would print of it
         )
         try:
@@ -121,10 +140,11 @@ class Command(BaseCommand):
             with socket.create_server((host, port), family=family) as listener:
                 return int(listener.getsockname()[1])
         except OSError as error:
-            raise CommandError(
-                f"Can't listen on port {port} of {host}: {os.strerror(error.errno or 0)}. "
-                f"Choose another one, such as --port {port % 65535 + 1}, or --port 0 for any."
-            ) from error
+            reason = str(error.strerror).partition(" (while")[0]  # the address, which is said here
+            cure = "Give --host an address of this machine."
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                cure = f"Choose another one, such as --port {port % 65535 + 1}, or --port 0 for any."
+            raise CommandError(f"Can't listen on port {port} of {host}: {reason}. {cure}") from error
 
 
 def stop(number: int, frame: object) -> NoReturn:
