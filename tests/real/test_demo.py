@@ -1,6 +1,7 @@
 """The demonstration, as the README starts it: what it prints, how it ends, what its pages show."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from ..support.client import Connection, Response
 from ..support.programs import program
 from ..support.servers import ROOT
 
@@ -171,8 +173,12 @@ def test_a_host_that_is_not_of_this_machine_is_a_sentence(tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    data = tmp_path_factory.mktemp("data")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def address(data: Path) -> Iterator[str]:
     demo = Demo(data)
     try:
         address = demo.address()
@@ -247,3 +253,110 @@ def test_nothing_is_wider_than_the_screen(address: str, page: Page, path: str) -
     assert (LONG in page.content()) == (path == "/")
     assert page.evaluate(WIDER) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+
+
+class Visitor:
+    """Asks one of the two for pages and files, on one connection."""
+
+    def __init__(self, address: str) -> None:
+        self.port = int(address.rpartition(":")[2])
+        self.connection = Connection(self)
+
+    def connect(self, *, rcvbuf: int | None = None, timeout: float | None = 60) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def get(self, target: str, method: str = "GET", **headers: str) -> Response:
+        fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return self.connection.get(target, fields, method=method)
+
+
+@pytest.fixture(scope="module")
+def both(data: Path, address: str) -> Iterator[tuple[Visitor, Visitor]]:
+    """WhiteNoise and ``Location.static()``, with the same data."""
+    demo = Demo(data, "--without-whitenoise")
+    try:
+        there, here = Visitor(address), Visitor(demo.address())
+        with there.connection, here.connection:
+            yield there, here
+    finally:
+        demo.kill()
+
+
+def told(response: Response, *names: str) -> dict[str, list[str]]:
+    return {name: response.all(name) for name in names}
+
+
+# What is another one each time, and the one cell that says who serves the static files.
+CHANGING = re.compile(
+    r'(?<=csrfmiddlewaretoken" value=")\w+|(?<=media-expires=)\d+|(?<=media-signature=)[\w-]+'
+    r"|<td>(?:WhiteNoise|media-asgi)</td>"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((path, 200) for path in ("/", "/proofs/", "/links/", "/login/", "/admin/login/")),
+        *((path, 302) for path in ("/documents/", "/admin/")),
+        *((path, 404) for path in ("/nothing/", "/static", "/static/", "/static/gallery")),
+        *((path, 404) for path in ("/static/none.css", "/static/gallery/", "/static/%E2%98%BA")),
+        *((path, 404) for path in ("/static/../secret_key", "/static/C:/Windows/System.ini")),
+        *((path, 404) for path in ("/static/" + "blah/" * 200, "/static/gallery/icon.svg/")),
+    ],
+)
+def test_pages_are_the_same_without_whitenoise(
+    both: tuple[Visitor, Visitor], path: str, status: int
+) -> None:
+    there, here = (visitor.get(path, Accept="text/html") for visitor in both)
+    assert there.status == here.status == status
+    names = ("content-type", "location", "referrer-policy", "x-content-type-options")
+    assert told(here, *names) == told(there, *names)
+    pages = [CHANGING.sub("", response.body.decode()) for response in (there, here)]
+    assert pages[0] == pages[1]
+    for url in re.findall(r'(?:src|href)="(/static/[^"]+)"', pages[1]):
+        assert both[1].get(url).status == 200
+
+
+def static_names(data: Path) -> list[str]:
+    """The site's own files, and of the admin's one of each kind, by both of their names."""
+    paths = json.loads((data / "static" / "staticfiles.json").read_text())["paths"]
+    first = {Path(name).suffix: name for name in reversed(paths) if name.startswith("admin/")}
+    assert {".css", ".js", ".svg"} <= first.keys()
+    own = [name for name in paths if name.startswith("gallery/")]
+    assert own
+    return [name for original in [*own, *first.values()] for name in (original, paths[original])]
+
+
+def test_static_files_are_the_same_without_whitenoise(
+    both: tuple[Visitor, Visitor], data: Path
+) -> None:
+    found = set()
+    hashed = re.compile(r".*/LICENSE\.[0-9a-f]{12}")  # WhiteNoise expects an ending after the hash
+    for name in static_names(data):
+        for accept in ("", "gzip", "br", "gzip, deflate, br, zstd"):
+            url = f"/static/{name}"
+            there, here = (visitor.get(url, Accept_Encoding=accept) for visitor in both)
+            assert (here.status, here.body) == (there.status, there.body) == (200, here.body)
+            names = [
+                *("content-encoding", "content-length", "last-modified", "referrer-policy"),
+                *("access-control-allow-origin", "x-content-type-options", "content-disposition"),
+            ]
+            assert told(here, *names) == told(there, *names)
+            found.update(here.all("content-encoding"))
+            assert here["access-control-allow-origin"] == "*"
+            assert here["content-type"] == there["content-type"].replace('"', "")
+            assert "vary" not in there or there["vary"] == here["vary"] == "Accept-Encoding"
+            if "immutable" in there["cache-control"] or hashed.fullmatch(name):
+                assert here["cache-control"] == "max-age=31536000, immutable"
+            else:
+                assert here["cache-control"] == there["cache-control"] == "max-age=60, public"
+            for visitor, first in zip(both, (there, here), strict=True):
+                assert visitor.get(url, "HEAD", Accept_Encoding=accept).length == first.length
+                again = visitor.get(url, Accept_Encoding=accept, If_None_Match=first["etag"])
+                assert (again.status, again.body) == (304, b"")
+                assert "content-type" not in again
+    assert found == {"br", "gzip"}
+    for visitor in both:
+        refused = visitor.get("/static/gallery/gallery.css", "POST")
+        assert refused.status == 405
+        assert set(refused["allow"].split(", ")) >= {"GET", "HEAD"}

@@ -143,8 +143,12 @@ class Command(BaseCommand):
             reason = str(error.strerror).partition(" (while")[0]  # the address, which is said here
             cure = "Give --host an address of this machine."
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                cure = f"Choose another one, such as --port {port % 65535 + 1}, or --port 0 for any."
-            raise CommandError(f"Can't listen on port {port} of {host}: {reason}. {cure}") from error
+                cure = (
+                    f"Choose another one, such as --port {port % 65535 + 1}, or --port 0 for any."
+                )
+            raise CommandError(
+                f"Can't listen on port {port} of {host}: {reason}. {cure}"
+            ) from error
 
 
 def stop(number: int, frame: object) -> NoReturn:
