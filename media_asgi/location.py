@@ -75,8 +75,9 @@ class Location:
     A callable for ``cache_control`` or ``headers`` sees the path alone. It runs on the event loop
     and must not wait. To look something up in a database, hand the file over from a view.
 
-    ``content_types``: a mapping of endings to media types, such as ``{".log": "text/plain"}``. It
-    comes before the table of ``http/media_types.py``. By default ``None``.
+    ``content_types``: a mapping of endings, or of whole names, to media types, such as
+    ``{".log": "text/plain"}``. It comes before the table of ``http/media_types.py``. By default
+    ``None``.
 
     ``follow_symlinks``: follow links that leave the root. A list names the absolute folders into
     which such links may lead. By default ``False``. Links that stay below the root always work.

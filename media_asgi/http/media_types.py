@@ -122,14 +122,14 @@ def content_type(name: str, overrides: Mapping[str, str] | None = None) -> str:
     """The media type of a file with this name. It is the same on every machine.
 
     ``overrides`` maps endings in lower case (``".md"``, ``".tar.gz"``) to types. The longest ending
-    counts.
+    counts. A whole name is the longest, with a dot before it as every ending has one.
     """
     base = name.rpartition("/")[2].lower()
     if (ending := nameless(base)) is not None:
         base = f"a{ending}"
     if overrides:
         parts = base.split(".")
-        for first in range(1, len(parts)):
+        for first in range(len(parts)):
             if (own := overrides.get("." + ".".join(parts[first:]))) is not None:
                 return own
     # guess_type would read a name such as "data:x.html" as a URL.

@@ -158,8 +158,12 @@ def test_the_locations_own_types_win() -> None:
     assert content_type("a.jpg", own) == "image/jpeg"
     assert content_type("a.gz", own) == "application/x-own"
     assert content_type("a.b.tar.gz", own) == "application/x-own-tar"
+    assert content_type("mylog", own) == "application/octet-stream"
+    # A whole name.
+    assert content_type("a/Association", {".association": "text/x-own"}) == "text/x-own"
+    assert content_type("a/x.xml", {".x.xml": "text/x-own"}) == "text/x-own"
+    assert content_type("not-x.xml", {".x.xml": "text/x-own"}) == "text/xml; charset=utf-8"
     assert content_type(".png_m4tgpwS", own) == "image/x-own"
-    assert content_type("log", own) == "application/octet-stream"
     assert content_type("a.log/b", own) == "application/octet-stream"
 
 
