@@ -25,6 +25,7 @@ COMPARED = {
     "content-range",
     "content-type",
     "access-control-allow-origin",
+    "etag",
     "last-modified",
 }
 
@@ -98,6 +99,7 @@ def seen(headers: Any) -> dict[str, str]:
         {"accept_encoding": "gzip, deflate"},
         {"accept_encoding": "gzip, br"},
         {"accept_encoding": "br;q=1.0, gzip;q=0.8"},
+        {"if_modified_since": "Tue, 14 Nov 2023 22:13:20 GMT"},
         {"if_modified_since": "Fri, 11 Apr 2100 11:47:06 GMT"},
         {"if_modified_since": "Fri, 11 Apr 2001 11:47:06 GMT"},
         {"if_modified_since": "Fri, 16 Jul 2021 09:09:1626426577S GMT"},
@@ -119,10 +121,41 @@ def test_whitenoise_and_a_location_give_the_same(
         # Of a HEAD WhiteNoise answers a range, which is for GET alone (RFC 9110 section 14.2).
         fields = {name: value for name, value in fields.items() if name != "range"}
     there, here = both(name, method, **fields)
+    for answer in (there, here):
+        answer[2].pop("etag", None)  # see below
     if there[0] == 304:
+        assert "content-type" not in here[2]
         there = (*there[:2], {})
         here = (*here[:2], {})
     assert here == there
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("missing.js", "sub", "sub/", "app.js/", "test☺", "../static/app.js", "sub/../app.js"),
+        *("C:/Windows/System.ini", "/etc/passwd", "\\etc\\passwd", "blah/" * 1000, "é" * 300),
+    ],
+)
+def test_neither_has_a_file_that_is_not_there(
+    both: Callable[..., tuple[Seen, Seen]], name: str
+) -> None:
+    there, here = both(name)
+    assert (there[0], here[0]) == (404, 404)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_both_allow_no_other_method(both: Callable[..., tuple[Seen, Seen]], method: str) -> None:
+    there, here = both("app.js", method)
+    assert (there[0], here[0]) == (405, 405)
+
+
+def test_a_range_beyond_the_end_is_416_with_the_size(
+    both: Callable[..., tuple[Seen, Seen]],
+) -> None:
+    there, here = both("plain.txt", range="bytes=10000-11000")
+    assert (there[0], here[0]) == (416, 416)
+    assert here[2]["content-range"] == there[2]["content-range"] == "bytes */100"
 
 
 def test_what_differs_from_whitenoise(both: Callable[..., tuple[Seen, Seen]]) -> None:
@@ -141,3 +174,40 @@ def test_what_differs_from_whitenoise(both: Callable[..., tuple[Seen, Seen]]) ->
     assert (there[0], here[0]) == (302, 200)
     there, here = both("docs")
     assert (there[0], here[0]) == (302, 301)
+    # A part that is one byte.
+    there, here = both("plain.txt", range="bytes=0-0")
+    assert (there[0], here[0], here[1]) == (416, 206, b"0")
+    # A part of the file that the client had before.
+    there, here = both("plain.txt", range="bytes=2-3", if_range='"old"')
+    assert (there[0], here[0], here[1]) == (206, 200, b"0123456789" * 10)
+    # Several parts.
+    there, here = both("plain.txt", range="bytes=0-1,50-51")
+    assert (there[0], here[0]) == (200, 206)
+    # The files as they are now.
+    there, here = both("plain.txt", if_match='"old"')
+    assert (there[0], here[0]) == (200, 412)
+
+
+@pytest.mark.parametrize("form", ['"other", {}', "W/{}"], ids=["list", "weak"])
+def test_whitenoise_knows_one_form_of_a_tag(
+    both: Callable[..., tuple[Seen, Seen]], form: str
+) -> None:
+    """A proxy that compresses makes a tag weak."""
+    tags = [answer[2]["etag"] for answer in both("app.js")]
+    statuses = [both("app.js", if_none_match=tag)[i][0] for i, tag in enumerate(tags)]
+    assert statuses == [304, 304]
+    asked = [both("app.js", if_none_match=form.format(tag)) for tag in tags]
+    assert [asked[i][i][0] for i in range(2)] == [200, 304]
+
+
+def test_a_file_that_changes_after_the_start(
+    both: Callable[..., tuple[Seen, Seen]], tmp_path: Path
+) -> None:
+    path = tmp_path / "static" / "plain.txt"
+    path.write_bytes(b"short")
+    (path.parent / "new.txt").write_bytes(b"new")
+    there, here = both("plain.txt")
+    assert (there[1], there[2]["content-length"]) == (b"short", "100")
+    assert (here[1], here[2]["content-length"]) == (b"short", "5")
+    there, here = both("new.txt")
+    assert (there[0], here[0]) == (404, 200)
