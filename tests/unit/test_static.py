@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,6 +265,63 @@ def test_variants_that_whitenoise_made_are_served(site: Site) -> None:
             assert answer.headers["content-encoding"] == "gzip"
             assert len(answer.body) < 1000
         assert get(application, names["app.css"], b"gzip").headers["cache-control"] == FOREVER
+
+
+def test_whitenoises_storage_may_keep_the_hashed_names_alone(site: Site) -> None:
+    site.write("app.css", "body { color: red }\n" * 1000)
+    with site.use("whitenoise"), override_settings(WHITENOISE_KEEP_ONLY_HASHED_FILES=True):
+        names = site.collect()
+        application = served()
+        assert get(application, "app.css").status == 404
+        assert cached(application, names["app.css"]) == FOREVER
+        assert get(application, names["app.css"], b"gzip").headers["content-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("command", "coding"),
+    [
+        ([sys.executable, "-m", "whitenoise.compress", "-q", "."], "br"),
+        ([sys.executable, "-m", "whitenoise.compress", "-q", "--no-brotli", "."], "gzip"),
+        (["gzip", "-9kf", "app.css"], "gzip"),
+        (["zstd", "-q", "-19", "app.css"], "zstd"),
+    ],
+    ids=["whitenoise", "whitenoise without Brotli", "gzip", "zstd"],
+)
+@pytest.mark.parametrize("storage", ["plain", "manifest"])
+def test_another_compressor_may_have_packed_the_files(
+    site: Site, storage: str, command: list[str], coding: str
+) -> None:
+    site.write("app.css", "body { color: red }\n" * 1000)
+    with site.use(storage):
+        name = site.collect().get("app.css", "app.css")
+        if shutil.which(command[0]) is None:
+            pytest.skip(f"{command[0]} is not installed")
+        command = [name if part == "app.css" else part for part in command]
+        subprocess.run(command, cwd=site.root, check=True, timeout=60)
+        answer = get(served(), name, b"gzip, br, zstd")
+        assert answer.headers["content-encoding"] == coding
+        assert answer.headers["content-type"] == "text/css; charset=utf-8"
+        assert len(answer.body) < 1000
+
+
+def test_each_file_of_a_folder_at_the_root_of_the_site(site: Site) -> None:
+    """What WhiteNoise calls its root."""
+    public = site.root.parent / "public"
+    (public / ".well-known").mkdir(parents=True)
+    for name in ("robots.txt", "favicon.ico", "google1.html", ".well-known/security.txt"):
+        (public / name).write_text(name)
+    application = MediaMiddleware(
+        inner,
+        *(
+            Location(url=f"/{path.name}", root=path)
+            for path in public.glob("*.*")
+            if path.is_file()
+        ),
+        Location(url="/.well-known/", root=public / ".well-known"),
+    )
+    for name in ("robots.txt", "favicon.ico", "google1.html", ".well-known/security.txt"):
+        assert ask(application, f"/{name}").body == name.encode()
+    assert ask(application, "/nothing.txt").body == b"inner"
 
 
 @pytest.mark.parametrize("root", ["", None])
