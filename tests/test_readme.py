@@ -103,8 +103,10 @@ async def get(path):
     async def send(message):
         sent.append(message)
 
+    coming = [{"type": "http.request", "body": b""}]
+
     async def receive():
-        await asyncio.Event().wait()
+        return coming.pop() if coming else await asyncio.Event().wait()
 
     scope = {
         "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "root_path": "",
@@ -137,7 +139,7 @@ for module in sys.argv[1:]:
     importlib.import_module(module)
 {GET}
 assert asyncio.run(get("/media/hello.txt")) == (200, b"hello")
-if settings.STATIC_ROOT:
+if settings.STATIC_ROOT or "StaticFiles" in Path("mysite/asgi.py").read_text():
     assert asyncio.run(get("/static/admin/css/base.css"))[0] == 200
 """
 
@@ -243,7 +245,7 @@ def test_text(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", blocks("console"))
-def test_console(code: str) -> None:
+def test_console(code: str, tmp_path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
     lines = [*groups["demo"], *(line for line in groups["dev"] if isinstance(line, str))]
@@ -258,6 +260,8 @@ def test_console(code: str) -> None:
                     pass
                 case ["uv", "run", "pytest"]:
                     assert "pytest" in available
+                case ["find", "staticfiles", *_]:
+                    check_compression(command, tmp_path)
                 case [
                     "uv", "run", "--no-default-groups", "--group", "demo",
                     "python", script, *arguments,
@@ -286,6 +290,18 @@ def test_console(code: str) -> None:
                     pass  # in tests/real, step by step
                 case _:
                     pytest.fail(f"nobody has tried {command!r}")
+
+
+def check_compression(command: str, project: Path) -> None:
+    static = project / "staticfiles"
+    (static / "admin").mkdir(parents=True)
+    for name in ("a b.css", "admin/a.js", "a.png", "acss"):
+        (static / name).write_bytes(b"a" * 1000)
+    subprocess.run(["/bin/sh", "-c", command], cwd=project, check=True, timeout=60)
+    packed = {path.name: path for path in static.rglob("*.gz")}
+    assert packed.keys() == {"a b.css.gz", "a.js.gz"}
+    for path in packed.values():
+        assert path.with_suffix("").stat().st_mtime == pytest.approx(path.stat().st_mtime, abs=1e-3)
 
 
 @functools.cache
