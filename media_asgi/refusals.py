@@ -25,7 +25,8 @@ _MAX_LENGTH = 255
 
 def log_refused(scope: Scope, why: str) -> None:
     """A line for fail2ban and similar programs."""
-    client = str((scope.get("client") or ("-",))[0])
+    # Over a Unix socket there is not an address. granian's is then an empty one.
+    client = str((scope.get("client") or ("",))[0]) or "-"
     if not _ADDRESS.fullmatch(client):
         # A server that trusts X-Forwarded-For takes any text from it.
         client = repr(client)

@@ -189,7 +189,7 @@ ROWS = [
     ("uvicorn", "--forwarded-allow-ips *", FIRST, FIRST),
     ("gunicorn", "--forwarded-allow-ips *", FIRST, FIRST),
     ("hypercorn", "", "127.0.0.1", "-"),
-    ("granian", "", "127.0.0.1", ""),
+    ("granian", "", "127.0.0.1", "-"),
 ]
 
 
