@@ -14,6 +14,7 @@ from .access.base import HeaderOverrides
 from .access.error_page import ErrorPage
 from .access.grant import Grant, PredicateHandler
 from .access.predicate import Predicate
+from .delivery import Subject, access_log, deliver
 from .explain import explain
 from .http import response
 from .http.cors import CORS
@@ -26,8 +27,7 @@ from .refusals import why
 from .responder import FileRequest, Responder
 from .security import SecuritySettings
 from .servers.send import read_body_nowait, response_writer, send_response
-from .servers.tracked import TrackedWriter
-from .signals import file_sent, send_file_sent
+from .signals import file_sent
 from .sources.base import FileMissingError, Source, SourceError, SourceFile
 from .sources.guard import Place
 from .statuses import HTTPError, status_of
@@ -130,7 +130,7 @@ class LocationHandler:
             answer, file = self._responder.respond_nowait(
                 request, changes
             ) or await self._responder.respond(request, changes)
-            if answer.length <= self._at_once and not file_sent.receivers:
+            if answer.length <= self._at_once and not (file_sent.receivers or access_log.level):
                 body = read_body_nowait(answer, file)
         except Exception as error:
             if file is not None:
@@ -219,11 +219,18 @@ class LocationHandler:
         return None
 
     async def hand_over(
-        self, candidates: list[str], headers: Headers, scope: Scope, receive: Receive, send: Send
+        self,
+        candidates: list[str],
+        headers: Headers,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        user: Any = None,
     ) -> None:
         """Send a file in place of the application's response, which had these ``headers``.
 
-        ``candidates``: what its path below the root may be, the likeliest first.
+        ``candidates``: what its path below the root may be, the likeliest first. ``user``: the
+        one whom the application knows, for ``file_sent``.
         """
         method, fields = scope["method"], pick(scope["headers"], _FIELDS)
         if method not in ("GET", "HEAD"):
@@ -263,7 +270,7 @@ class LocationHandler:
             answer = self._error_response(request, status, more, page)
         if self._has_origins:
             answer = self._with_cors(answer, request)
-        await self._send(answer, file, request, scope, receive, send, rate)
+        await self._send(answer, file, request, scope, receive, send, rate, user)
 
     def _check_request(self, request: FileRequest) -> None:
         method, fields = request.method, request.fields
@@ -324,30 +331,10 @@ class LocationHandler:
         rate: int | None,
         user: Any = None,
     ) -> None:
+        def on_error(error: SourceError) -> Response:
+            return self._error_response(request, *status_of(error, scope))
+
         writer = response_writer(scope, receive, send, self._context.send_timeout)
-        path, chunk_size = scope["path"], self._context.chunk_size
-        tracked: TrackedWriter | None = None
-        if (
-            (rate or file_sent.receivers)
-            and (file is not None and answer.status in (200, 206))
-            and request.method == "GET"
-        ):
-            tracked = TrackedWriter(writer, rate or 0, self.location.limit_rate_after)
-        try:
-            await send_response(tracked or writer, answer, file, path, chunk_size)
-        except SourceError as error:
-            tracked = None
-            answer = self._error_response(request, *status_of(error, scope))
-            await send_response(writer, answer, None, path, chunk_size)
-        finally:
-            if tracked is not None and file_sent.receivers:
-                await send_file_sent(
-                    type(self.location),
-                    location=self.location,
-                    path=request.path,
-                    status=answer.status,
-                    bytes_sent=tracked.sent,
-                    complete=tracked.is_complete,
-                    seconds=tracked.seconds,
-                    user=user,
-                )
+        subject = Subject(type(self.location), self.location, request.path, user)
+        limit = (rate or 0, self.location.limit_rate_after)
+        await deliver(writer, answer, file, self._context.chunk_size, on_error, subject, *limit)

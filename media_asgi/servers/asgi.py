@@ -18,6 +18,7 @@ from .base import (
     WRITE_BUFFER_LIMIT,
     ClientDisconnectedError,
     ClientStalledError,
+    Ending,
     abort_on,
 )
 from .turns import next_turn
@@ -37,7 +38,7 @@ class ASGIResponseWriter:
     """One response on a server that speaks plain ASGI."""
 
     _listener: "asyncio.Task[None] | None" = None
-    _is_finished = _has_left = False
+    is_cut = _is_finished = _has_left = False
     _written = 0
     _longest = 0.0
 
@@ -47,7 +48,7 @@ class ASGIResponseWriter:
         self._send = send
         self._send_timeout = send_timeout
 
-    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+    async def send(self, status: int, headers: Headers, body: bytes) -> Ending:
         start = _start(status, headers)
         end = {"type": "http.response.body", "body": body}
         try:
@@ -61,18 +62,21 @@ class ASGIResponseWriter:
                 await self._deliver(end, self._send_timeout)
         except ClientDisconnectedError as error:
             await abort_on(error, self)
+            return "left"
         except OSError:
-            pass
+            return "left"
+        return "complete"
 
     async def start(self, status: int, headers: Headers) -> None:
         self._listener = asyncio.get_running_loop().create_task(self._listen())
         await self._deliver(_start(status, headers), self._send_timeout)
 
     async def write(self, data: bytes) -> None:
+        if self._written:
+            await next_turn()
         self._written += len(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}
         await self._deliver(message, self._send_timeout)
-        await next_turn()
 
     def chunk_size(self, size: int) -> int:
         """How many bytes to write next, ``size`` at most.
@@ -184,7 +188,7 @@ class TransportResponseWriter(ASGIResponseWriter):
         super().__init__(scope, receive, send, send_timeout)
         self._transport = transport
 
-    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+    async def send(self, status: int, headers: Headers, body: bytes) -> Ending:
         transport = self._transport
         # The buffer of a TLS transport doesn't show what the transport below it holds.
         is_tls = stalled.is_tls(transport)
@@ -194,9 +198,10 @@ class TransportResponseWriter(ASGIResponseWriter):
             await self._send(_start(status, headers))
             await self._send({"type": "http.response.body", "body": body})
         except OSError:
-            return
+            return "left"
         if is_tls or transport.get_write_buffer_size():
             self._watch()
+        return "complete"
 
     async def start(self, status: int, headers: Headers) -> None:
         self._watched = self._watch(is_active=True)
@@ -216,6 +221,7 @@ class TransportResponseWriter(ASGIResponseWriter):
 
     def close(self) -> None:
         if self._watched is not None:
+            self.is_cut = self._watched.is_cut
             self._watched.is_active = False
             self._watched = None
 

@@ -6,7 +6,7 @@ or ``send_region`` as often as needed, then ``finish``. ``close`` follows in any
 """
 
 import logging
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..sources.base import FileRegion
 from ..types import Headers, Scope
@@ -19,6 +19,11 @@ WRITE_BUFFER_LIMIT = 64 * 1024
 
 # More than the kernel takes for a client that reads nothing (net.ipv4.tcp_wmem and tcp_rmem).
 MAX_KERNEL_BUFFER = 6 * 1024 * 1024
+
+
+Ending = Literal["complete", "left", "stalled", "failed"]
+"""How a response ended: the server has taken all of it; the client left, or the server ended; the
+client was cut off, because it took nothing; the file could not be read to its end."""
 
 
 class ClientDisconnectedError(Exception):
@@ -34,7 +39,10 @@ class ResponseWriter(Protocol):
 
     scope: Scope
 
-    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+    is_cut: bool
+    """Was the client cut off, because it took nothing? It counts after ``close``."""
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> Ending:
         """Send a whole response that fits in one chunk. Raises nothing if the client has gone."""
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -68,6 +76,7 @@ class ResponseWriter(Protocol):
 async def abort_on(error: ClientDisconnectedError, writer: ResponseWriter) -> None:
     """Cut the connection, and log it if the client has not gone by itself."""
     if isinstance(error, ClientStalledError):
+        writer.is_cut = True
         log_cut(writer.scope["path"], str(error))
     await writer.abort()
 

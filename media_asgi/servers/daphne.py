@@ -31,6 +31,7 @@ from .base import (
     MAX_KERNEL_BUFFER,
     WRITE_BUFFER_LIMIT,
     ClientDisconnectedError,
+    Ending,
     abort_on,
     log_cut,
 )
@@ -78,7 +79,7 @@ _CLIENT_GONE = frozenset(
 class DaphneResponseWriter(PushProducer):
     """One response over TCP, a Unix socket or TLS."""
 
-    _is_written = _is_ended_by_server = False
+    is_cut = _is_written = _is_ended_by_server = False
     _sent = 0  # bytes of the body, without those of sendfile
     _socket: Descriptor | None = None  # a duplicate of the client's, for sendfile
 
@@ -91,15 +92,15 @@ class DaphneResponseWriter(PushProducer):
         # The plain socket that everything goes out by, if it is certain which one that is.
         self._plain: Any = self._transport if self._is_plain else below_tls(self._transport)
 
-    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+    async def send(self, status: int, headers: Headers, body: bytes) -> Ending:
         if self._is_lost:
-            return
+            return "left"
         fits = self._fits_in_socket(len(body))
         await self._send_head(status, headers)
         if fits:
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await self._send({"type": "http.response.body", "body": body})
-            return
+            return "complete"
         self._channel._media_asgi_room = 0
         self._start_clock()
         try:
@@ -109,11 +110,13 @@ class DaphneResponseWriter(PushProducer):
             await self.finish()
         except ClientDisconnectedError as error:
             await abort_on(error, self)
+            return "left"
         except BaseException:
             await self.abort()
             raise
         finally:
             self.close()
+        return "complete"
 
     async def start(self, status: int, headers: Headers) -> None:
         if self._is_lost:
@@ -237,6 +240,7 @@ class DaphneResponseWriter(PushProducer):
         if self._is_written:
             self._close_gracefully(reason)
         else:
+            self.is_cut = True
             log_cut(self.scope["path"], reason)
             self._abort()
 

@@ -14,7 +14,7 @@ from ..http.response import Response
 from ..sources.base import SourceError, SourceFile
 from ..types import Receive, Scope, Send
 from .asgi import ASGIResponseWriter, TransportResponseWriter, lent_transport
-from .base import ClientDisconnectedError, ResponseWriter, abort_on
+from .base import ClientDisconnectedError, Ending, ResponseWriter, abort_on
 from .daphne import DaphneResponseWriter
 from .daphne_http2 import DaphneHTTP2ResponseWriter
 from .daphne_request import is_running, request_of
@@ -59,22 +59,22 @@ async def send_response(
     file: SourceFile | None,
     path: str,
     chunk_size: int,
-) -> None:
+) -> Ending:
     """Send ``response``, whose ranges are of ``file``, and close the file in any case.
 
     ``path`` is for the log. Raises ``SourceError`` only while nothing has been sent yet.
     """
     try:
-        if file is not None and (response.length > chunk_size or type(writer) is TrackedWriter):
-            await _stream(writer, response, file, path, chunk_size)
-            return
+        is_limited = isinstance(writer, TrackedWriter) and writer.is_limited
+        if file is not None and (response.length > chunk_size or is_limited):
+            return await _stream(writer, response, file, path, chunk_size)
         if (body := read_body_nowait(response, file)) is None:
             assert file is not None
             body = await _read_body(response, file)
     finally:
         if file is not None:
             file.close()
-    await writer.send(response.status, response.headers, body)
+    return await writer.send(response.status, response.headers, body)
 
 
 def read_body_nowait(response: Response, file: SourceFile | None) -> bytes | None:
@@ -105,7 +105,7 @@ async def _read_body(response: Response, file: SourceFile) -> bytes:
 
 async def _stream(
     writer: ResponseWriter, response: Response, file: SourceFile, path: str, chunk_size: int
-) -> None:
+) -> Ending:
     try:
         await writer.start(response.status, response.headers)
         for part in response.body:
@@ -116,16 +116,19 @@ async def _stream(
         await writer.finish()
     except ClientDisconnectedError as error:
         await abort_on(error, writer)
+        return "left"
     except SourceError as error:
         # The status has been sent. The client sees that bytes are missing.
         if error.is_news:
             logger.error("%r cut off: %s", path, error)
         await writer.abort()
+        return "failed"
     except BaseException:
         await writer.abort()
         raise
     finally:
         writer.close()
+    return "complete"
 
 
 async def _send_range(

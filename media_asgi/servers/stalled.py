@@ -21,7 +21,7 @@ _LOOKS = 8
 class Watched:
     """One client: how far it had come when it last took bytes, and when that was."""
 
-    __slots__ = ("is_active", "path", "progress", "since", "written")
+    __slots__ = ("is_active", "is_cut", "path", "progress", "since", "written")
 
     def __init__(self, path: str, now: float, *, is_active: bool) -> None:
         self.path = path
@@ -31,6 +31,7 @@ class Watched:
         """Bytes that the transport was given by the response that is being sent."""
         self.is_active = is_active
         """Is a response being sent? If not, the client is watched until it has taken everything."""
+        self.is_cut = False
 
 
 class _Watch:
@@ -82,6 +83,7 @@ class _Watch:
             return False
         if now - client.since < self._timeout:
             return False
+        client.is_cut = True
         log_cut(client.path, f"the client took nothing for {self._timeout:g} s")
         with contextlib.suppress(OSError):
             peers.reset_on_close(peer)

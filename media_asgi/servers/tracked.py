@@ -9,7 +9,7 @@ import asyncio
 from ..sources.base import FileRegion
 from ..sources.descriptor import Descriptor
 from ..types import Headers, Scope
-from .base import ResponseWriter
+from .base import Ending, ResponseWriter
 
 # With a limit, the bytes of this many parts of a second are sent at once.
 _PARTS = 8
@@ -22,18 +22,32 @@ class TrackedWriter:
         self.scope: Scope = writer.scope
         self.sent = 0
         """Bytes of the body that the server or the kernel has taken."""
-        self.is_complete = False
         self._writer = writer
         self._rate = rate
         self._after = after
         self._begin = asyncio.get_running_loop().time()
 
     @property
+    def is_cut(self) -> bool:
+        return self._writer.is_cut
+
+    @is_cut.setter
+    def is_cut(self, value: bool) -> None:
+        self._writer.is_cut = value
+
+    @property
+    def is_limited(self) -> bool:
+        return self._rate > 0
+
+    @property
     def seconds(self) -> float:
         return asyncio.get_running_loop().time() - self._begin
 
-    async def send(self, status: int, headers: Headers, body: bytes) -> None:
-        await self._writer.send(status, headers, body)  # an error, which is not counted
+    async def send(self, status: int, headers: Headers, body: bytes) -> Ending:
+        ending = await self._writer.send(status, headers, body)
+        if ending == "complete":
+            self.sent = len(body)
+        return ending
 
     async def start(self, status: int, headers: Headers) -> None:
         await self._writer.start(status, headers)
@@ -61,7 +75,6 @@ class TrackedWriter:
 
     async def finish(self) -> None:
         await self._writer.finish()
-        self.is_complete = True
 
     async def abort(self) -> None:
         await self._writer.abort()

@@ -43,10 +43,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("access", "http", "known_files", "location", "refusals", "sources", "statuses", "types"),
     },
     "handler": {
-        *("explain", "known_files", "refusals", "responder", "signals", "statuses"),
+        *("delivery", "explain", "known_files", "refusals", "responder", "signals", "statuses"),
         *("access", "location", "security", "servers", "sources", "http", "types"),
     },
-    "responses": {"handler", "servers", "sources", "statuses", "http", "types"},
+    "delivery": {"location", "servers", "signals", "sources", "http", "types"},
+    "responses": {
+        *("access", "delivery", "handler", "servers", "sources", "statuses", "http", "types"),
+    },
     "tenants": {"conf", "handler", "http", "location", "sources"},
     "routing": {"access", "conf", "handler", "http", "tenants", "types"},
     "assembly": {"handler", "http", "location", "sources"},

@@ -37,6 +37,8 @@ def run(main: Coroutine[Any, Any, Any]) -> None:
 class Writer:
     """Writes down when how many bytes came."""
 
+    is_cut = False
+
     def __init__(self, *, zero_copy: bool = False) -> None:
         self.scope: Any = {"path": "/"}
         self.zero_copy = zero_copy
@@ -64,7 +66,7 @@ class Writer:
         self._note(region.stop - region.start)
         return int(region.stop - region.start)
 
-    async def send(self, status: int, headers: Any, body: bytes) -> None:
+    async def send(self, status: int, headers: Any, body: bytes) -> Any:
         raise NotImplementedError
 
     async def finish(self) -> None:
@@ -144,6 +146,5 @@ def test_the_bytes_of_a_region_that_fails_are_counted() -> None:
         with pytest.raises(ConnectionResetError):
             await tracked.send_region(Failing(10**9))
         assert tracked.sent == 1000
-        assert not tracked.is_complete
 
     run(main())
