@@ -198,7 +198,7 @@ class MediaMiddleware:
 
         ``onward`` gets every other answer.
         """
-        given, drop_body = scope, None
+        given, drop_body, sender = scope, None, None
         if self._file_workers is not None and SENDER not in scope:
             sender = FileSender(self._context, self._file_workers, scope, send, onward)
             given = {**scope, SENDER: sender}
@@ -223,7 +223,8 @@ class MediaMiddleware:
             await send_response(connection, answer, None, scope["path"], self._context.chunk_size)
             return
         handler, candidates = found
-        await handler.hand_over(candidates, interceptor.headers, scope, receive, send)
+        user = sender and sender.user
+        await handler.hand_over(candidates, interceptor.headers, scope, receive, send, user)
 
 
 setting_changed.connect(MediaMiddleware.settings_changed)

@@ -20,20 +20,22 @@ import secrets
 import stat
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.files import File
 from django.http import StreamingHttpResponse
 from django.utils.http import parse_http_date_safe
 
+from .access.grant import known_user
+from .delivery import Subject, deliver
 from .handler import HandlerContext
 from .http import response
 from .http.headers import pick
 from .http.ranges import ByteRange
 from .http.representation import FileInfo, Representation, describe, etag_with
 from .http.response import CONDITIONAL, Response
-from .servers.send import response_writer, send_response
+from .servers.send import response_writer
 from .sources.base import SourceError
 from .sources.descriptor import Descriptor
 from .sources.local_file import DistantFile
@@ -84,8 +86,10 @@ class FileResponseMiddleware:
 
 def _shown(request: Any, answer: Any) -> Any:
     sender = getattr(request, "scope", {}).get(SENDER)  # WSGI has not a scope
-    if sender is not None and answer.streaming:
-        sender.response = answer
+    if sender is not None:
+        sender.user = known_user(request)
+        if answer.streaming:
+            sender.response = answer
     return answer
 
 
@@ -124,6 +128,15 @@ def _plain_file(seen: Any) -> tuple[Any, int] | None:
     return file, 0 if is_iterated else file.tell()
 
 
+class _Opened(NamedTuple):
+    file: DistantFile
+    start: int
+    """The first byte that is sent."""
+    name: Any
+    """What the application gave to open()."""
+    stat_result: os.stat_result
+
+
 class FileSender:
     """Stands between Django and ``send``, and sends a file in place of its response."""
 
@@ -133,6 +146,8 @@ class FileSender:
         """``send``: the server's own. ``onward``: gets what is not a file."""
         self.response: Any = None
         """The streaming response that ``FileResponseMiddleware`` has seen."""
+        self.user: Any = None
+        """The user that the application asked for."""
         self._context = context
         self._workers = workers
         self._scope = scope
@@ -161,13 +176,13 @@ class FileSender:
                 self._has_file = True
                 self.drop_body()
                 # Django waits for this, and closes the response after it.
-                await self._send_file(*opened, headers)
+                await self._send_file(opened, headers)
                 return
             message = {**message, "headers": given}
         await self._onward(message)
 
-    async def _open(self, headers: Headers) -> tuple[DistantFile, int, bytes] | None:
-        """The file, the first byte, and what names the file; with a descriptor of our own.
+    async def _open(self, headers: Headers) -> _Opened | None:
+        """The file, with a descriptor of our own.
 
         ``None`` unless the response is nothing but the file's bytes, up to its end.
         """
@@ -189,41 +204,37 @@ class FileSender:
             # Whoever has changed the body has changed or removed its length.
             if stat.S_ISREG(stat_result.st_mode) and promised == _value(headers, b"content-length"):
                 ours.hold()
-                return (
-                    DistantFile(ours.fd, stat_result, self._workers, ours),
-                    start,
-                    _identity(name, stat_result),
-                )
+                opened = DistantFile(ours.fd, stat_result, self._workers, ours)
+                return _Opened(opened, start, name, stat_result)
         except (OSError, SourceError):
             pass
         finally:
             ours.close()
         return None
 
-    async def _send_file(
-        self, file: DistantFile, start: int, identity: bytes, headers: Headers
-    ) -> None:
+    async def _send_file(self, opened: _Opened, headers: Headers) -> None:
         scope, context = self._scope, self._context
+        file, start, name, stat_result = opened
+        path = _absolute(name)
+        identity = os.fsencode(path) or b"%d %d" % (stat_result.st_dev, stat_result.st_ino)
         try:
             current = _representation(file.info, start, identity, headers)
             answer = _response(scope, current, start)
         except BaseException:
             file.close()
             raise
+
+        def on_error(error: SourceError) -> Response:
+            return response.error_response(*status_of(error, scope), scope["method"])
+
         writer = response_writer(scope, _nothing_comes, self._send, context.send_timeout)
-        path, size = scope["path"], context.chunk_size
-        try:
-            await send_response(writer, answer, file, path, size)
-        except SourceError as error:
-            answer = response.error_response(*status_of(error, scope), scope["method"])
-            await send_response(writer, answer, None, path, size)
+        subject = Subject(FileResponseMiddleware, None, path, self.user)
+        await deliver(writer, answer, file, context.chunk_size, on_error, subject)
 
 
-def _identity(name: Any, stat_result: os.stat_result) -> bytes:
-    """The path of a file, or its device and inode: the name may be the number of a descriptor."""
-    if isinstance(name, str | bytes):
-        return os.fsencode(os.path.abspath(name))
-    return b"%d %d" % (stat_result.st_dev, stat_result.st_ino)
+def _absolute(name: Any) -> str:
+    """The path of a file; empty if its name is the number of a descriptor."""
+    return os.path.abspath(os.fsdecode(name)) if isinstance(name, str | bytes) else ""
 
 
 async def _nothing_comes() -> Message:

@@ -79,8 +79,8 @@ class PredicateHandler(ASGIHandler):
         return response
 
 
-def _known_user(request: Any) -> Any:
-    """The user that the predicate asked for; ``None`` if it did not: to ask takes the database."""
+def known_user(request: Any) -> Any:
+    """The user that the project asked for; ``None`` if it did not: to ask takes the database."""
     given = vars(request)
     user = given.get("user")
     if user is None or isinstance(user, SimpleLazyObject):
@@ -132,7 +132,7 @@ class Grant:
             and stand_in.status_code == 200
             and not stand_in.content
         )
-        self.user = _known_user(request)
+        self.user = known_user(request)
 
     async def send(self, message: Message) -> None:
         """Keep the stand-in's headers, and pass any other response on."""

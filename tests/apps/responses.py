@@ -41,6 +41,7 @@ if not settings.configured:
             "version": 1,
             "disable_existing_loggers": False,
             "handlers": {"console": {"class": "logging.StreamHandler"}},
+            "loggers": {"media_asgi.access": {"level": os.environ.get("FILES_ACCESS", "NOTSET")}},
             "root": {"handlers": ["console"], "level": "WARNING"},
         },
     )
@@ -264,11 +265,11 @@ heard: list[dict[str, Any]] = []
 
 
 def hear(location: Any, **told: Any) -> None:
-    heard.append({"by": "sync", "location": location.url} | without_objects(told))
+    heard.append({"by": "sync", "location": location and location.url} | without_objects(told))
 
 
 async def hear_later(location: Any, **told: Any) -> None:
-    heard.append({"by": "async", "location": location.url} | without_objects(told))
+    heard.append({"by": "async", "location": location and location.url} | without_objects(told))
 
 
 def fail(**_: Any) -> None:

@@ -18,7 +18,7 @@ from ..support.site import Browser, Site
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "daphne": ("daphne", {}, {}),
     "uvicorn": ("uvicorn", {}, {}),
-    "daphne-listening": ("daphne", {}, {"PRIVATE_LISTEN": "1"}),
+    "daphne-listening": ("daphne", {}, {"PRIVATE_LISTEN": "1", "PRIVATE_RESPONSES": "1"}),
     # Beneath a script name, and what else differs: fewer servers to start.
     "daphne-mounted": ("daphne", {"root_path": "/app"}, {"PRIVATE_BACKEND": "xsendfile"}),
     "uvicorn-mounted": ("uvicorn", {"root_path": "/app"}, {"PRIVATE_BACKEND": "xsendfile"}),

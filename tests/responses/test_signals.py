@@ -60,6 +60,31 @@ def test_ranges_are_told(site: Site, name: str, ranges: str) -> None:
     assert told["complete"]
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("view", ["sync", "async"])
+def test_a_file_response_is_told(site: Site, name: str, view: str) -> None:
+    assert site.get(f"/{view}/open/{name}").body == FILES[name]
+    assert heard(site) == {
+        "location": None,
+        "path": str(site.root / name),
+        "status": 200,
+        "bytes_sent": len(FILES[name]),
+        "complete": True,
+        "user": None,
+    }
+
+
+def test_a_range_of_a_file_response_is_told(site: Site) -> None:
+    assert site.get("/async/open/large.bin", ("Range", "bytes=0-9")).status == 206
+    told = heard(site)
+    assert (told["status"], told["bytes_sent"], told["complete"]) == (206, 10, True)
+
+
+def test_a_file_response_without_a_name_is_told(site: Site) -> None:
+    assert site.get("/async/temporary/letters.bin").status == 200
+    assert heard(site)["path"] == ""
+
+
 def test_only_downloads_are_told(site: Site) -> None:
     response = site.get("/media/letters.bin")
     heard(site)
@@ -69,16 +94,25 @@ def test_only_downloads_are_told(site: Site) -> None:
     assert site.get("/media/missing.bin").status == 404
     assert site.get("/media/letters.bin", method="POST").status == 405
     assert site.get("/page").status == 200
+    response = site.get("/async/open/letters.bin")
+    heard(site)
+    url = "/async/open/letters.bin"
+    assert site.get(url, ("If-None-Match", response["etag"])).status == 304
+    assert site.get(url, method="HEAD").status == 200
+    assert site.get(url, ("Range", "bytes=9999999-")).status == 416
     assert site.ask("/signals") == []
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-def test_a_download_that_the_client_ends_is_told_with_what_was_sent(site: Site, end: str) -> None:
+@pytest.mark.parametrize("url", ["/media/huge.bin", "/async/open/huge.bin"])
+def test_a_download_that_the_client_ends_is_told_with_what_was_sent(
+    site: Site, end: str, url: str
+) -> None:
     with open(site.root / "huge.bin", "wb") as file:
         file.truncate(2 * GIB)
     read = 20_000_000
     with Connection(site.server) as client:
-        client.request("/media/huge.bin")
+        client.request(url)
         response = client.head()
         body, got = client.body(response), 0
         while got < read:

@@ -22,6 +22,8 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
+if os.environ.get("PRIVATE_RESPONSES"):
+    MIDDLEWARE.insert(0, "media_asgi.responses.FileResponseMiddleware")
 ROOT_URLCONF = "tests.private.project.urls"
 LOGIN_URL = "log-in"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": False}]

@@ -14,6 +14,7 @@ urlpatterns = [
     path("stream/", views.stream),
     path("allow/", views.allow),
     path("own/", views.own),
+    path("own/file/", views.own_file),
     path("log-in/", views.enter, name="log-in"),
     path("log-out/", views.leave),
     path("reports/", views.reports, name="reports"),

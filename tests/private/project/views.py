@@ -9,7 +9,13 @@ from django.conf import settings
 from django.contrib.auth import authenticate, login, logout
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.template import Context, Template
 from django.urls import reverse
 from django_downloadview import DownloadResponse, PathDownloadView, StorageDownloadView
@@ -137,6 +143,12 @@ def own(request: HttpRequest) -> HttpResponse:
     if not request.GET["path"].startswith(f"{request.user.username}/"):
         return HttpResponse("not yours", status=403)
     return sent(request)
+
+
+def own_file(request: HttpRequest) -> FileResponse:
+    """A document that the view opens, and its user is asked for."""
+    path = settings.SENDFILE_ROOT / request.user.username / request.GET["path"]
+    return FileResponse(open(path, "rb"))
 
 
 def reports(request: HttpRequest) -> HttpResponse:
