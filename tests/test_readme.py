@@ -255,7 +255,7 @@ def test_console(code: str, tmp_path: Path) -> None:
             match command.split():
                 case ["pip", "install", *packages]:
                     names = {package.strip('"').split("[")[0] for package in packages}
-                    assert names <= {"uv", project["project"]["name"], *available}
+                    assert names - {"--upgrade"} <= {"uv", project["project"]["name"], *available}
                 case ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
                     pass
                 case ["uv", "run", "pytest"]:
@@ -339,7 +339,11 @@ def test_ini(code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read_string(code)
-    if "Service" in parser:
+    if "Socket" in parser:
+        # The service below is one of those that inherit it.
+        assert re.fullmatch(r"mysite@\d\.service", parser["Socket"]["Service"])
+        assert f"Sockets={re.findall(r'# .*/(.+)', code)[0]}" in PAGES["README.md"]
+    elif "Service" in parser:
         program, *arguments = parser["Service"]["ExecStart"].split()
         assert program.endswith("/daphne")
         check_daphne(arguments)
