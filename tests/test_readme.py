@@ -24,12 +24,13 @@ from media_asgi import Location, MediaMiddleware
 from media_asgi.check_messages import CHECKS
 
 from .support import nginx
+from .support.readme import PAGES as GUIDES
+from .support.readme import README
 from .support.servers import ROOT
 
-PAGES = {
+PAGES = GUIDES | {
     name: (ROOT / name).read_text()
     for name in (
-        "README.md",
         "media_asgi/README.md",
         "benchmarks/README.md",
         ".github/CONTRIBUTING.md",
@@ -79,7 +80,7 @@ FILE = re.compile(r"# ([\w/]+\.py)\b")
 def stories() -> dict[str, list[tuple[str, str]]]:
     """The file and the text of each Python block, by the first words of its story."""
     found = {}
-    for story in STORY.split(PAGES["README.md"]):
+    for story in (story for page in GUIDES.values() for story in STORY.split(page)):
         codes = [code for language, code in BLOCK.findall(story) if language == "python"]
         if codes:
             title = re.sub(r"[^\w ]", "", story.strip().splitlines()[0])[:40].strip()
@@ -340,9 +341,10 @@ def test_ini(code: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read_string(code)
     if "Socket" in parser:
-        # The service below is one of those that inherit it.
-        assert re.fullmatch(r"mysite@\d\.service", parser["Socket"]["Service"])
-        assert f"Sockets={re.findall(r'# .*/(.+)', code)[0]}" in PAGES["README.md"]
+        # Each process has a socket of its own, at one address.
+        assert parser["Socket"]["ReusePort"] == "yes"
+        (name,) = re.findall(r"# .*/(.+)[.]socket\n", code)
+        assert f"/{name}.service\n" in README
     elif "Service" in parser:
         program, *arguments = parser["Service"]["ExecStart"].split()
         assert program.endswith("/daphne")
@@ -390,7 +392,7 @@ def refused(folder: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_the_line_of_a_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (line,) = refused(tmp_path, caplog)
-    assert f"`{line}`" in section("Logging")
+    assert f"`{line}`" in section("Logging", "media_asgi/guides/operating.md")
 
 
 # A row of the logging table: some words of it, and how the lines that it stands for begin.
@@ -445,7 +447,7 @@ def logged() -> set[tuple[str, str]]:
 
 
 def test_logging() -> None:
-    (table,) = tables(section("Logging"))
+    (table,) = tables(section("Logging", "media_asgi/guides/operating.md"))
     assert len(table) == len(EVENTS)
     left = logged()
     for (level, text), (expected, words, lines) in zip(table, EVENTS, strict=True):
