@@ -104,12 +104,11 @@ class LocationHandler:
     ) -> None:
         """Answer a request. ``app`` answers it if the location falls through."""
         path, mount = match.path, match.mount
-        secure = False
-        if self._security is not None:
-            secure = self._security.is_secure(scope)
-            if not secure and self._security.redirects(scope["path"]):
-                await self._redirect_to_tls(app, match.host, scope, receive, send)
-                return
+        security = self._security
+        secure = security is not None and security.is_secure(scope)
+        if security is not None and not secure and security.redirects(scope["path"]):
+            await self._redirect_to_tls(app, match.host, scope, receive, send)
+            return
         if self._has_names and (not path or path[-1] == "/"):
             path += self.location.file or self.location.index or ""
         method, headers = scope["method"], scope["headers"]
@@ -238,12 +237,7 @@ class LocationHandler:
             method, fields = "GET", {}
         request = FileRequest(method, candidates[0], fields, False, scope["headers"])
         headers = x_accel.with_expiry(headers, time.time())
-        changes = HeaderOverrides(
-            x_accel.deliberate_type(headers), x_accel.value(headers, b"cache-control")
-        )
-        rate = x_accel.limit_rate(headers)
-        if rate is None:
-            rate = self.location.limit_rate
+        changes = x_accel.overrides(headers)
         file: SourceFile | None = None
         try:
             if fields:
@@ -251,8 +245,7 @@ class LocationHandler:
             request, answer, file = await self._responder.respond_first(
                 request, candidates, changes
             )
-            merged = x_accel.merged(headers, answer.headers, answer.status)
-            answer = answer._replace(headers=merged)
+            answer = answer._replace(headers=x_accel.merged(headers, answer.headers, answer.status))
         except Exception as error:
             if file is not None:
                 file.close()
@@ -270,6 +263,9 @@ class LocationHandler:
             answer = self._error_response(request, status, more, page)
         if self._has_origins:
             answer = self._with_cors(answer, request)
+        rate = x_accel.limit_rate(headers)
+        if rate is None:
+            rate = self.location.limit_rate
         await self._send(answer, file, request, scope, receive, send, rate, user)
 
     def _check_request(self, request: FileRequest) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from ..http.headers import override
 from ..http.path import merge_slashes
 from ..types import Headers, Message, Send
+from .base import HeaderOverrides
 
 # Django writes a value that is not Latin-1 as encoded words (RFC 2047), and the value holds nothing
 # else. A file may have the name of such a word, but its whole path can't be one.
@@ -147,6 +148,11 @@ def _framed(value: bytes) -> bytes:
     Django's XFrameOptionsMiddleware sets DENY on every page, but sites preview files in frames.
     """
     return b"SAMEORIGIN" if value.strip(b" \t").upper() == b"DENY" else value
+
+
+def overrides(application: Headers) -> HeaderOverrides:
+    """What the application's headers change of the file's."""
+    return HeaderOverrides(deliberate_type(application), value(application, b"cache-control"))
 
 
 def deliberate_type(application: Headers) -> bytes | None:

@@ -183,9 +183,7 @@ def _s3(storage: Any, name: str, credentials: Credentials) -> _Read:
     region, endpoint = storage.region_name or client.region_name, storage.endpoint_url
     endpoint = endpoint or _aws_endpoint()  # as boto3 does
     options = _plain(endpoint)
-    config: dict[str, Any] = {}
-    if region:
-        config["region"] = region
+    config: dict[str, Any] = {"region": region} if region else {}
     is_virtual = s3.get("addressing_style") == "virtual"
     if is_virtual:
         config["virtual_hosted_style_request"] = True

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from obstore.store import S3Store
 
-from media_asgi.sources import object_clients, objects
+from media_asgi.sources import object_clients, object_file, objects
 from media_asgi.sources.base import (
     NOTHING,
     WHOLE,
@@ -106,7 +106,7 @@ Start = Callable[[Answerer], RawStore]
 
 @pytest.fixture(autouse=True)
 def _quick_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "_RESUMES", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(object_file, "_RESUMES", (0.01, 0.02, 0.03))
     monkeypatch.setattr(objects, "_RETRIES", (0.01, 0.02))
 
 
@@ -288,6 +288,7 @@ def test_without_a_tag_and_a_date_each_answer_is_a_version_of_its_own(start: Sta
     [
         *(b"", b"/", b"a/", b"/a", b"a//b", b".", b"..", b"a/../b", b"a/./b", b"../a"),
         *(b"a\\..\\..\\b", b"..\\a", b"\xff", b"a\x00b", b"a\nb", b"x" * 1025),
+        "ü".encode() * 513,
     ],
 )
 def test_what_is_no_key_is_missing_and_not_asked_for(start: Start, name: bytes) -> None:
@@ -566,7 +567,7 @@ def test_a_store_is_held_back_by_its_client(start: Start) -> None:
 
 
 def test_a_client_that_is_slow_holds_no_get(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "_SLOW", 0.05)
+    monkeypatch.setattr(object_file, "_SLOW", 0.05)
     raw = start(whole)
 
     async def slow() -> None:
