@@ -104,9 +104,8 @@ class LocationHandler:
     ) -> None:
         """Answer a request. ``app`` answers it if the location falls through."""
         path, mount = match.path, match.mount
-        security = self._security
-        secure = security is not None and security.is_secure(scope)
-        if security is not None and not secure and security.redirects(scope["path"]):
+        secure = self._security is not None and self._security.is_secure(scope)
+        if self._security is not None and not secure and self._security.redirects(scope["path"]):
             await self._redirect_to_tls(app, match.host, scope, receive, send)
             return
         if self._has_names and (not path or path[-1] == "/"):

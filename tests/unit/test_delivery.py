@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def test_warnings_alone_are_not_asked_for_lines(
     assert lines(caplog) == []
 
 
+# The phrase of the standard library, which Python 3.13 has changed.
+UNSATISFIABLE = len(f"416 {HTTPStatus(416).phrase}\n")
 RANGE = (b"range", b"bytes=0-1")
 
 
@@ -58,7 +61,12 @@ RANGE = (b"range", b"bytes=0-1")
         ("GET", "/media/b.txt", [], "GET /media/b.txt 404 14 complete"),
         ("HEAD", "/media/b.txt", [], "HEAD /media/b.txt 404 0 complete"),
         ("POST", "/media/a.txt", [], "POST /media/a.txt 405 23 complete"),
-        ("GET", "/media/a.txt", [(b"range", b"bytes=9-")], "GET /media/a.txt 416 36 complete"),
+        (
+            "GET",
+            "/media/a.txt",
+            [(b"range", b"bytes=9-")],
+            f"GET /media/a.txt 416 {UNSATISFIABLE} complete",
+        ),
         ("GET", "/media/a.txt", [(b"if-match", b'"x"')], "GET /media/a.txt 412 24 complete"),
         (
             "GET",
