@@ -59,7 +59,9 @@ def test_a_client_that_leaves(site: Site, way: str) -> None:
     with Connection(site.server) as client:
         client.request(url)
         body = client.body(client.head())
-        next(body)
+        taken = 0
+        while taken < 4 << 20:  # what goes out while it leaves is not counted
+            taken += len(next(body))
     method, status, sent, ending = line(site, url)
     assert (method, status, ending) == ("GET", "200", "left")
     assert 0 < int(sent) < GIB
