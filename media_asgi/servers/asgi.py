@@ -54,6 +54,8 @@ class ASGIResponseWriter:
         try:
             # On HTTP/2 even the smallest body waits for the client's window. hypercorn's send then
             # waits for ever, even if the client has gone.
+            # Over HTTP/1.1 a small answer needs no deadline: an early return frees nothing of the
+            # connection, and hypercorn would keep a task of it after the client has gone.
             if len(body) <= WRITE_BUFFER_LIMIT and self.scope.get("http_version") != "2":
                 await self._send(start)
                 await self._send(end)
