@@ -127,21 +127,24 @@ def test_each_command_line_for_several_cores(running: Running, command: str) -> 
     running.until(lambda: len(running.answering()) == 2)
 
 
-def test_daphnes_that_share_a_socket(running: Running) -> None:
+def test_daphnes_with_a_socket_each_at_one_address(running: Running) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
-    parser.read_string(block("Sockets="))
+    parser.read_string(block("--fd 3"))
     program, *arguments = parser["Service"]["ExecStart"].split()
     command = [Path(program).name, *arguments]
-    with socket.create_server(("127.0.0.1", port_of(running)), backlog=4096) as listener:
-        running.start(command, listener)
-        running.start(command, listener)
+    assert "ReusePort=yes\n" in block("[Socket]")
+    address = ("127.0.0.1", port_of(running))
+    with (
+        socket.create_server(address, backlog=4096, reuse_port=True) as one,
+        socket.create_server(address, backlog=4096, reuse_port=True) as other,
+    ):
+        running.start(command, one)
+        running.start(command, other)
         running.until(lambda: len(running.answering()) == 2)
+        # Its socket stays, and keeps the clients for the process that takes its place.
         running.end(running.first)
-        # The other serves on, and one more joins it.
-        for _ in range(20):
-            running.answering()
-        running.start(command, listener)
+        running.start(command, one)
         running.until(lambda: len(running.answering()) == 3)
 
 
