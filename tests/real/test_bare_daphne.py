@@ -154,10 +154,11 @@ def contained(tmp_path: Path) -> Iterator[Site]:
     )
     port = reserved_port()
     script = f"""
-        mount --make-rprivate / && mount --bind {tmp_path} /mnt && cd /mnt && {prepare}
+        mount --make-rprivate / && mount --bind {ROOT} /srv && mount -o remount,bind,ro /srv &&
+        mount --bind {tmp_path} /mnt && cd /mnt && {prepare}
         mount --bind /mnt/media /mnt/media && mount --bind /mnt/database /mnt/database &&
         mount -o remount,bind,ro /mnt && mount -o remount,bind,ro / &&
-        mount -t tmpfs tmpfs /tmp &&
+        mount -t tmpfs tmpfs /tmp && mkdir -p {ROOT} && mount --bind /srv {ROOT} &&
         ! touch /mnt/mysite/new 2>/dev/null && ! touch /etc/new 2>/dev/null &&
         exec {" ".join(unprivileged())} {sys.executable} -m daphne -b 127.0.0.1 -p {port} \
             mysite.asgi:application
