@@ -7,7 +7,7 @@ import os
 import re
 
 from .explain import Why
-from .http.path import file_name, hidden_segment
+from .http.path import file_name, hidden_segment, is_traversal
 from .location import Location
 from .sources.base import FileMissingError, SourceError
 from .types import Scope
@@ -48,16 +48,26 @@ def why(error: Exception, location: Location, path: str) -> Why:
     if getattr(error, "reason", ""):
         reason = str(error)
     elif file_name(path, dotfiles=bool(location.file) or location.dotfiles) is None:
-        segment = hidden_segment(path, location.dotfiles)
-        reason = f"{segment!r} begins with a dot" if segment else "it can't be the name of a file"
-    elif isinstance(cause, OSError):
+        reason = _no_name(path, hidden_segment(path, location.dotfiles))
+    elif isinstance(cause, OSError) and cause.errno:  # a store's error has none
         is_root = os.fsdecode(cause.filename or "") in location.folders
-        reason = f"{'the root: ' if is_root else ''}{os.strerror(cause.errno or 0)}"
+        reason = f"{'the root: ' if is_root else ''}{os.strerror(cause.errno)}"
     elif isinstance(error, FileMissingError):
-        reason = "no such file in this location"
+        reason = "no such file in this location (a folder is not a file)"
     else:
         reason = str(error)
     return Why(reason, file)
+
+
+def _no_name(path: str, hidden: str | None) -> str:
+    """Why the path can't be the name of a file. ``hidden``: its segment that begins with a dot."""
+    if is_traversal(f"/{path}"):
+        return "the path climbs"
+    if hidden not in (None, "."):
+        return f"{hidden!r} begins with a dot"
+    if path.endswith("/") or not path:
+        return "a folder is not listed (see the option index)"
+    return "it can't be the name of a file"
 
 
 class DotfileLog:

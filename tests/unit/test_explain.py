@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.test import override_settings
+from obstore.store import MemoryStore
 
 from media_asgi.signing import sign_url
 from media_asgi.sources import local
+from media_asgi.sources.objects import ObjectSource
 
 from .support import RESOLVERS, Clock, Failing, Serve, ask, resolve_by
 
@@ -24,7 +26,12 @@ REASONS = [
     ("a.txt/below", 404, "Not a directory"),
     (".git/config", 404, "&#x27;.git&#x27; begins with a dot"),
     ("a//b", 404, ""),
-    ("", 404, "it can&#x27;t be the name of a file"),
+    ("", 404, "a folder is not listed (see the option index)"),
+    ("folder/", 404, "a folder is not listed (see the option index)"),
+    ("folder", 404, "no such file in this location"),
+    ("folder/./b", 404, "it can&#x27;t be the name of a file"),
+    ("folder/../..", 404, "the path climbs"),
+    ("../x", 404, "the path climbs"),
     ("out", 404, "a link leads out of the folder"),
     ("a.txt/../../x", 404, ""),
 ]
@@ -69,6 +76,14 @@ def test_the_page_names_location_file_and_reason(
         assert f"<td>{linked}/{path}</td>" in text
     # A client gets no page elsewhere.
     assert ask(application, f"/media/{path}", headers=PAGE).body == b"404 Not Found\n"
+
+
+def test_an_object_that_the_store_lacks_is_named(serve: Serve) -> None:
+    application = serve(root=None, source=ObjectSource(MemoryStore()))
+    with override_settings(DEBUG=True):
+        answer = ask(application, "/media/no-such.txt", headers=PAGE)
+    assert answer.status == 404
+    assert b"no such file in this location" in answer.body
 
 
 def test_what_a_client_writes_is_escaped(serve: Serve) -> None:
