@@ -153,7 +153,7 @@ def check_headers(option: str, headers: Mapping[str, str]) -> None:
         instead = _OWN_HEADERS.get(name.lower())
         if instead is not None:
             raise ImproperlyConfigured(
-                f"{option} sets {name}, which is made for each response{instead}."
+                f"{option} sets {name}, which is made for each response{instead}. Leave {name} out."
             )
 
 

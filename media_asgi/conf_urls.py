@@ -29,7 +29,7 @@ def url_and_root(
     if not (host or own_host(url or "")) and split_url(url or "").path in ("", "/"):
         raise ImproperlyConfigured(
             f"{kind}_URL is {url!r}, so every page of the site would be taken for a file. Set it "
-            f'to a path of its own, such as {kind}_URL = "{kind.lower()}/".'
+            f'to a path of its own, such as {kind}_URL = "/{kind.lower()}/".'
         )
     return url, root
 
@@ -123,10 +123,10 @@ def root_folder(root: str | os.PathLike[str], url: str) -> str:
         path = os.fspath(root)
     except TypeError:
         path = None
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path or "\0" in path or "://" in path:
         raise ImproperlyConfigured(
             f"root of the location {url!r} is {root!r}. Give the folder that holds its files, such "
-            'as BASE_DIR / "media".'
+            'as BASE_DIR / "media", or a bucket: "s3://bucket/prefix", "gs://..." or "az://...".'
         )
     # realpath, to see a link to the project's own folder. The path that is opened later is the one
     # as given, so that a link may be turned to another folder while the server runs.

@@ -334,7 +334,7 @@ def test_static_without_a_root_is_refused(root: str | None) -> None:
 @pytest.mark.parametrize("url", [None, "", "/"])
 def test_static_without_a_url_is_refused(url: str | None, tmp_path: Path) -> None:
     with override_settings(STATIC_URL=url, STATIC_ROOT=str(tmp_path)):
-        with pytest.raises(ImproperlyConfigured, match=r'STATIC_URL is .*STATIC_URL = "static/"'):
+        with pytest.raises(ImproperlyConfigured, match=r'STATIC_URL is .*STATIC_URL = "/static/"'):
             Location.static()
 
 
