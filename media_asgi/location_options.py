@@ -184,11 +184,20 @@ def roots_of(one: Any) -> list[str | Source]:
             )
         return [one.source]
     roots = one.root if isinstance(one.root, list | tuple) and one.root else (one.root,)
+    if one.credentials is not None and not any(map(_is_bucket, roots)):
+        raise ImproperlyConfigured(
+            f"{one._option('credentials')} is {one.credentials!r}, but only a bucket has any. Give "
+            'one as root, such as "s3://bucket/prefix", or leave credentials out.'
+        )
     return [_root(one, root) for root in roots]
 
 
+def _is_bucket(root: Any) -> bool:
+    return isinstance(root, str) and root.startswith(("s3://", "gs://", "az://"))
+
+
 def _root(one: Any, root: Any) -> str | Source:
-    if isinstance(root, str) and root.startswith(("s3://", "gs://", "az://")):
+    if _is_bucket(root):
         from .sources.object_settings import from_url
 
         return from_url(root, one._option("root"), one.credentials)

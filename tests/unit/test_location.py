@@ -122,6 +122,7 @@ REFUSED: list[Any] = [
     ({"cache": "/srv/cache"}, ["cache", "'/srv/cache'", "DiskCache"]),
     ({"cache": DiskCache("/srv/cache", max_size=1)}, ["cache", "the folder", "Leave cache out"]),
     ({"login_redirect": True}, ["login_redirect", "callable", "leave login_redirect out"]),
+    ({"credentials": "instance"}, ["credentials", "only a bucket", "leave credentials out"]),
     ({"root": "s4://bucket"}, ["root", "'s4://bucket'", "s3://bucket/prefix"]),
     ({"cache_control": 60}, ["cache_control", "60", "Give a string"]),
     ({"cache_control": ""}, ["cache_control", "''", "Give a string"]),
