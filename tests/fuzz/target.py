@@ -233,8 +233,9 @@ def checked(
     answer = Answer(status, headers, body, is_inner)
     if answer.is_inner:
         return answer
-    if body.lstrip().startswith(b"<!doctype html>") or (status == 400 and not body):
-        assert status in (400, 403)  # Django's own, where a predicate refuses or can't be asked
+    if body.lstrip().startswith(b"<!doctype html>") or (status in (400, 405) and not body):
+        # Django's own: a predicate refuses, can't be asked, would get a NUL, or gets OPTIONS
+        assert status in (400, 403, 404, 405)
         return answer
     assert status < 500 or (is_inner_at_fault and status == 500), (
         f"{status} for which no file system is to blame"
@@ -287,7 +288,8 @@ def check_path(answer: Answer, path: bytes, method: str = "GET") -> None:
     """Is it the answer to a request without conditions for this decoded path?"""
     path = re.sub(b"//+", b"/", path)
     if path.startswith((b"/media/vip/", b"/signed/", b"/members/")):
-        assert answer.status == 403
+        is_no_name = b"\0" in path and not path.startswith(b"/signed/")
+        assert answer.status == (404 if is_no_name else 403)
     else:
         for prefix, contents in ((b"/media/", FILES), (b"/through/", FILES), (b"/any/", ANY)):
             if path.startswith(prefix):
