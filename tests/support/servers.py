@@ -86,6 +86,8 @@ class Bind(NamedTuple):
 
 def _daphne(bind: Bind) -> list[str]:
     arguments = ["--root-path", bind.root_path, "--access-log", os.devnull]
+    # A websocket that isn't accepted within five seconds is closed, which a busy machine needs.
+    arguments += ["--websocket_connect_timeout", "60"]
     if bind.unix:
         return [*arguments, "-u", str(bind.unix)]
     if bind.tls:
