@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 
-from media_asgi import Location, MediaMiddleware
+from media_asgi import DiskCache, Location, MediaMiddleware
 from media_asgi.check_messages import CHECKS
 
 from .support import nginx
@@ -38,6 +39,7 @@ PAGES = GUIDES | {
     )
 }
 MAP = "media_asgi/README.md"
+OPTIONS = "media_asgi/guides/options.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     (f"{name}:{text[: match.start()].count(chr(10)) + 1}", match[1], match[2])
@@ -459,17 +461,14 @@ def test_logging() -> None:
     assert not left, "lines that the README does not name"
 
 
-def option_tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The rows of the options of the middleware and of a location, by name."""
-    middleware, location = tables(section("Options"))[:2]
-    return (
-        {row[0].strip("`"): row[1:] for row in middleware},
-        {row[0].strip("`"): row[1:] for row in location},
-    )
+def options_of(title: str) -> dict[str, list[str]]:
+    """The rows of the options below a heading of their guide, by name."""
+    (table,) = tables(section(title, OPTIONS))
+    return {row[0].strip("`"): row[1:] for row in table}
 
 
 def test_the_options_of_the_middleware() -> None:
-    table, _ = option_tables()
+    table = options_of("MediaMiddleware")
     parameters = inspect.signature(MediaMiddleware).parameters
     assert list(table) == [
         f"*{name}" if parameter.kind is parameter.VAR_POSITIONAL else name
@@ -483,9 +482,10 @@ def test_the_options_of_the_middleware() -> None:
             assert ast.literal_eval(default.strip("`")) == parameter.default, name
 
 
-def test_the_options_of_a_location() -> None:
-    _, table = option_tables()
-    fields = {field.name: field for field in dataclasses.fields(Location) if field.init}
+@pytest.mark.parametrize("options", [Location, DiskCache])
+def test_the_options_of_a_location_and_of_its_cache(options: type[Location | DiskCache]) -> None:
+    table = options_of(options.__name__)
+    fields = {field.name: field for field in dataclasses.fields(options) if field.init}
     assert list(table) == list(fields)
     types = {"bool": bool, "str": str}
     for name, (type_, default, _) in table.items():
@@ -507,10 +507,21 @@ def test_the_options_of_a_location() -> None:
     ],
 )
 def test_the_default_of_cache_control(options: dict[str, Any], words: str, tmp_path: Path) -> None:
-    _, table = option_tables()
+    table = options_of("Location")
     location = Location(url="/x/", root=tmp_path, **options)
     assert words in table["cache_control"][1]
     assert location.cache_control_for("a") == words.split("`")[1].strip('"')
+
+
+def test_the_options_of_the_front_page() -> None:
+    settings.SECRET_KEY = "for signed links"  # override_settings could not go back to having none
+    (table,) = tables(section("Options"))
+    for code, meaning in table:
+        options = {"url": "/media/", "root": "/srv/media"} | eval(f"dict({code.strip('`')})")
+        location = Location(**options)
+        if "immutable" in options:
+            (name,) = re.findall(r"`(.+?)`", meaning)
+            assert "max-age=31536000" in location.cache_control_for(name)
 
 
 def test_system_checks() -> None:
@@ -553,6 +564,31 @@ def test_links(name: str) -> None:
         assert file.exists(), target
         if fragment:
             assert fragment in anchors(str(file.resolve().relative_to(ROOT))), target
+
+
+def test_the_front_page_names_every_guide() -> None:
+    links = re.findall(r"^\| \[[^]]+\]\(([^)]+)\) \|", section("Guides"), re.MULTILINE)
+    assert sorted(links) == sorted(GUIDES.keys() - {"README.md"})
+
+
+@pytest.mark.parametrize("name", [name for name in GUIDES if name != "README.md"])
+def test_a_guide_begins_with_what_it_is_for(name: str) -> None:
+    """And it says how its blocks are pasted, if it has any."""
+    heading, empty, first, *_ = GUIDES[name].splitlines()
+    assert heading.startswith("# ")
+    assert not empty
+    assert re.match(r"[A-Z][^|*]+[.]", first)
+    if "\n```python\n" in GUIDES[name]:
+        assert "(../../README.md#recipes)" in first
+
+
+def test_no_sentence_stands_in_two_files() -> None:
+    seen: dict[str, str] = {}
+    for name, text in PROSE.items():
+        plain = re.sub(r"\]\([^)]*\)|[*`[\]]", "", text)
+        for sentence in re.split(r"(?<=[.:;]) +|[|\n]+", plain):
+            if len(sentence.split()) >= 7:
+                assert seen.setdefault(sentence.strip(" -"), name) == name, sentence
 
 
 def test_contents() -> None:
