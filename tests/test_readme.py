@@ -419,7 +419,7 @@ EVENTS = [
     ("ERROR", "the disk of a location has not answered", []),  # a reason in the lines above
     (
         "ERROR",
-        "a callable of a location's failed",
+        "a callable of a location failed",
         [
             "%r: no answer could be made",
             "%r: the answer of a predicate ended early",
