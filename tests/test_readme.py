@@ -23,6 +23,8 @@ from django.conf import settings
 
 from media_asgi import DiskCache, Location, MediaMiddleware
 from media_asgi.check_messages import CHECKS
+from media_asgi.signing import sign_prefix, sign_url
+from media_asgi.storage import ServedStorage, SignedMediaStorage
 
 from .support import nginx
 from .support.readme import PAGES as GUIDES
@@ -497,6 +499,21 @@ def test_the_options_of_a_location_and_of_its_cache(options: type[Location | Dis
         else:
             assert ast.literal_eval(default.strip("`")) == value, name
             assert isinstance(value, types.get(type_, object)), name
+
+
+def test_the_options_of_storages_and_of_links() -> None:
+    table = options_of("Storages")
+    own = inspect.signature(SignedMediaStorage.__init__).parameters
+    assert list(table) == [name for name in own if name not in ("self", "options")]
+    for name, (_, default, _) in table.items():
+        value = None if default == "none" else ast.literal_eval(default.strip("`"))
+        assert own[name].default == value, name
+    served = inspect.signature(ServedStorage.__init__).parameters
+    assert served.keys() - own.keys() == {"arguments", "signed"}
+    assert own.keys() - served.keys() == {"location"}
+    of_url, of_prefix = (inspect.signature(sign).parameters for sign in (sign_url, sign_prefix))
+    assert list(of_url) == ["url", "expires_in", "window", "download", "host", "now"]
+    assert of_url.keys() - of_prefix.keys() == {"download"}
 
 
 @pytest.mark.parametrize(
