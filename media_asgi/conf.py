@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from inspect import signature
-from typing import Any
+from typing import Any, TypeGuard
 
 from asgiref.sync import iscoroutinefunction
 from django.apps import apps
@@ -24,28 +24,27 @@ from .http.cors import CORS
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # RFC 9110 section 5.5: visible characters, with spaces and tabs between them. No CR, LF or NUL.
 _FIELD_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
-_MEDIA_TYPE = re.compile(rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;[\t\x20-\x7e]*)?")
+_MEDIA_TYPE = re.compile(
+    rf"{_TOKEN.pattern}/{_TOKEN.pattern}(?:[ \t]*;(?:[\t\x20-\x7e]*[\x21-\x7e])?)?"
+)
 
 _SHARED = re.compile(r"\b(?:public|s-maxage)\b", re.IGNORECASE)
 # private="field" is about that field alone (RFC 9111 section 5.2.2.7), and doesn't count here.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _UNSHARED = re.compile(r"(?:\A|,)[ \t]*(?:private|no-store)[ \t]*(?:,|\Z)", re.IGNORECASE)
 
+# One segment that begins with a dot, and is neither "." nor "..".
+_DOTFILE = re.compile(r"\.(?!\.\Z)[^/\0]+")
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[\x21-\x29\x2b\x2d\x2e\x30-\x40\x5b-\x7e]+")
 
 # Headers that the package makes for each response, and the option to use instead.
 _OWN_HEADERS = {
-    "accept-ranges": "",
     "cache-control": "; use cache_control",
-    "connection": "",
-    "content-length": "",
-    "content-range": "",
     "content-type": "; use content_types",
-    "date": "",
-    "etag": "",
-    "last-modified": "",
-    "transfer-encoding": "",
     "x-content-type-options": "; it is always nosniff",
+    **dict.fromkeys(("accept-ranges", "connection", "content-length", "content-range"), ""),
+    **dict.fromkeys(("date", "etag", "last-modified", "transfer-encoding"), ""),
 }
 
 
@@ -109,24 +108,27 @@ def takes(call: Any, count: int) -> bool:
     return True
 
 
-def check_sync(option: str, value: object) -> None:
+def check_sync(option: str, value: Any) -> Any:
     if is_async(value):
         raise ImproperlyConfigured(
             f"{option} is {value!r}, which is async. Give a sync callable. If it gets a path, it "
             "must not wait: hand the file over from a view that has asked the database."
         )
+    return value
 
 
-def check_bytes(option: str, value: object, *, least: int) -> None:
+def check_bytes(option: str, value: object, *, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ImproperlyConfigured(
             f"{option} is {value!r}. Give a whole number of bytes, such as 500_000."
         )
+    return value
 
 
-def check_bool(option: str, value: object) -> None:
+def check_bool(option: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ImproperlyConfigured(f"{option} is {value!r}. Give True or False.")
+    return value
 
 
 def check_header(option: str, name: str, value: str) -> None:
@@ -142,7 +144,7 @@ def check_header(option: str, name: str, value: str) -> None:
         )
 
 
-def check_headers(option: str, headers: Mapping[str, str]) -> None:
+def check_headers(option: str, headers: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(headers, Mapping):
         raise ImproperlyConfigured(
             f"{option} is {headers!r}. Give a mapping of names to values, or a callable that gets "
@@ -150,11 +152,11 @@ def check_headers(option: str, headers: Mapping[str, str]) -> None:
         )
     for name, value in headers.items():
         check_header(option, name, value)
-        instead = _OWN_HEADERS.get(name.lower())
-        if instead is not None:
+        if (instead := _OWN_HEADERS.get(name.lower())) is not None:
             raise ImproperlyConfigured(
                 f"{option} sets {name}, which is made for each response{instead}. Leave {name} out."
             )
+    return dict(headers)
 
 
 def cache_control(option: str, value: str, *, is_public: bool) -> str:
@@ -195,11 +197,7 @@ def content_types(option: str, types: Mapping[str, str]) -> dict[str, str]:
             raise ImproperlyConfigured(
                 f'{option} has the ending {extension!r}. Give one such as ".md".'
             )
-        if (
-            not isinstance(type_, str)
-            or not _MEDIA_TYPE.fullmatch(type_)
-            or not _FIELD_VALUE.fullmatch(type_)
-        ):
+        if not isinstance(type_, str) or not _MEDIA_TYPE.fullmatch(type_):
             raise ImproperlyConfigured(
                 f"{option} maps {extension!r} to {type_!r}, which is not a media type. Give one "
                 'such as "text/plain; charset=utf-8".'
@@ -222,8 +220,7 @@ def cors(option: str, value: object) -> CORS:
             "perhaps a port, as a browser sends them: ['https://app.example']; or a mapping with "
             "these as 'origins', and with 'headers', a list of names, and 'credentials'."
         )
-    check_bool(f"credentials in {option}", credentials)
-    if credentials and origins == "*":
+    if check_bool(f"credentials in {option}", credentials) and origins == "*":
         raise ImproperlyConfigured(
             f"{option} lets all origins ('*') send credentials: every site could read the files "
             "with its visitors' cookies, and browsers refuse it. List the origins."
@@ -231,29 +228,28 @@ def cors(option: str, value: object) -> CORS:
     return CORS(None if origins == "*" else frozenset(origins), tuple(names), credentials)
 
 
-def _are_strings(values: Any, pattern: re.Pattern[str]) -> bool:
+def _is_list(value: object) -> TypeGuard[Collection[Any]]:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes)
+
+
+def _are_strings(values: object, pattern: re.Pattern[str]) -> bool:
     return (
-        isinstance(values, Collection)
-        and not isinstance(values, str | bytes)
+        _is_list(values)
         and bool(values)
         and all(isinstance(one, str) and pattern.fullmatch(one) for one in values)
     )
 
 
-def dotfiles(option: str, names: object) -> frozenset[str]:
-    if not isinstance(names, Collection) or isinstance(names, str | bytes):
+def dotfiles(option: str, names: object) -> bool | frozenset[str]:
+    if isinstance(names, bool):
+        return names
+    if not _is_list(names):
         raise ImproperlyConfigured(
             f"{option} is {names!r}. Give True, False, or a list of names, such "
             'as [".thumbnails", ".well-known"].'
         )
     for name in names:
-        if (
-            not isinstance(name, str)
-            or name[:1] != "."
-            or name in (".", "..")
-            or "/" in name
-            or "\0" in name
-        ):
+        if not isinstance(name, str) or not _DOTFILE.fullmatch(name):
             raise ImproperlyConfigured(
                 f"{option} has {name!r}. Give names of one segment each "
                 'that begin with a dot, such as ".well-known".'
@@ -261,21 +257,25 @@ def dotfiles(option: str, names: object) -> frozenset[str]:
     return frozenset(names)
 
 
-def absolute_folders(option: str, folders: object) -> tuple[str, ...]:
-    if isinstance(folders, Collection) and not isinstance(folders, str | bytes) and folders:
-        paths = [os.fspath(folder) for folder in folders if isinstance(folder, str | os.PathLike)]
-        if len(paths) == len(folders) and all(
-            isinstance(path, str) and os.path.isabs(path) and "\0" not in path for path in paths
-        ):
-            return tuple(paths)
+def follow_symlinks(option: str, folders: object) -> bool | tuple[str, ...]:
+    if isinstance(folders, bool):
+        return folders
+    if _is_list(folders) and folders and all(map(_is_absolute, folders)):
+        return tuple(map(os.fspath, folders))
     raise ImproperlyConfigured(
         f"{option} is {folders!r}. Give True, False or a list of the "
         'absolute folders into which links may lead, such as ["/srv/shared"].'
     )
 
 
-def check_index(option: str, value: object) -> None:
+def _is_absolute(folder: object) -> bool:
+    path = os.fspath(folder) if isinstance(folder, str | os.PathLike) else b""
+    return isinstance(path, str) and os.path.isabs(path) and "\0" not in path
+
+
+def check_index(option: str, value: object) -> str:
     if not isinstance(value, str) or not value or value[:1] == "." or {"/", "\0"} & {*value}:
         raise ImproperlyConfigured(
             f"{option} is {value!r}. Give the name of a file, such as 'index.html'."
         )
+    return value

@@ -245,8 +245,7 @@ class Location:
         if headers is None:
             return []
         if callable(headers):
-            headers = headers(path)
-            conf.check_headers(f"{self._option('headers')} of {path!r}", headers)
+            headers = conf.check_headers(f"{self._option('headers')} of {path!r}", headers(path))
         return [
             (name.lower().encode("ascii"), value.encode("latin-1"))
             for name, value in headers.items()

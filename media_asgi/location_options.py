@@ -3,6 +3,8 @@ Checks and prepares the options of a location. An invalid option is ``Improperly
 """
 
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -20,12 +22,25 @@ _set = object.__setattr__
 def prepare(one: Any) -> None:
     """Replace the options by what the package works with."""
     _prepare_place(one)
-    _check_flags(one)
     _prepare_access(one)
-    _prepare_files(one)
-    _prepare_headers(one)
-    _prepare_names(one)
-    _check_sending(one)
+    folder = one.folders[0] if len(one.roots) == len(one.folders) == 1 else ""
+    _set(one, "file", conf_urls.single_file(one.url, folder) if folder else "")
+    if one.file:
+        _set(one, "prefix", one.prefix.rstrip("/"))
+    for name, why in _conflicts(one):
+        if value := getattr(one, name):
+            raise ImproperlyConfigured(f"{one._option(name)} is {value!r}, but {why}")
+    for name, prepared in (_REQUIRED | _OPTIONAL).items():
+        value = getattr(one, name)
+        if value is not None or name in _REQUIRED:
+            _set(one, name, prepared(one._option(name), value))
+    if one.cache_control is not None and not callable(one.cache_control):
+        _set(one, "cache_control", one._checked_cache_control(one.cache_control))
+    if one.cache is not None and isinstance(one.root, str | os.PathLike):
+        raise ImproperlyConfigured(
+            f"{one._option('cache')} is set, but its root is the folder {one.root!r}, "
+            "whose files are on this machine anyway. Leave cache out."
+        )
 
 
 def _prepare_place(one: Any) -> None:
@@ -35,19 +50,7 @@ def _prepare_place(one: Any) -> None:
     elif isinstance(one.url, str):
         _set(one, "host", conf_urls.own_host(one.url))
     _set(one, "prefix", conf_urls.url_prefix(one.url, one.host))
-    _set(one, "roots", roots_of(one))
-
-
-def _check_flags(one: Any) -> None:
-    """Options that are ``True`` or ``False``, callables, and the leeway."""
-    for name in ("sandbox", "fallthrough", "login_redirect", "error_pages", "precompressed"):
-        conf.check_bool(one._option(name), getattr(one, name))
-    for name in ("cache_control", "headers"):
-        conf.check_sync(one._option(name), getattr(one, name))
-    try:
-        seconds("leeway", one.leeway, or_zero=True)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{one._option('leeway')}: {error}") from error
+    _set(one, "roots", _roots(one))
 
 
 def _prepare_access(one: Any) -> None:
@@ -62,12 +65,6 @@ def _prepare_access(one: Any) -> None:
             )
         _set(one, "access", "public")
     _set(one, "policy", access_policy(one))
-    for name in ("fallthrough", "error_pages"):
-        if getattr(one, name) and not one.policy.answers_clients:
-            raise ImproperlyConfigured(
-                f"{one._option(name)} is True, but an internal location doesn't answer "
-                f"clients: its URLs go to the application anyway. Leave {name} out."
-            )
     if one.owns_host and (one.fallthrough or one.error_pages or not one.policy.answers_clients):
         raise ImproperlyConfigured(
             f"The location with the host {one.host!r} has it for itself (its url is "
@@ -76,92 +73,83 @@ def _prepare_access(one: Any) -> None:
         )
 
 
-def _prepare_files(one: Any) -> None:
-    """One file or a folder, variants and index files."""
-    folder = one.folders[0] if len(one.roots) == len(one.folders) == 1 else ""
-    _set(one, "file", conf_urls.single_file(one.url, folder) if folder else "")
+def _leeway(option: str, value: Any) -> Any:
+    try:
+        seconds("leeway", value, or_zero=True)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{option}: {error}") from error
+    return value
+
+
+def _headers(option: str, value: Any) -> Any:
+    return conf.check_sync(option, value) if callable(value) else conf.check_headers(option, value)
+
+
+def _immutable(option: str, value: Any) -> Any:
+    return value if isinstance(value, ManifestNames) else conf.path_pattern(option, value)
+
+
+def _cache(option: str, value: Any) -> DiskCache:
+    if not isinstance(value, DiskCache):
+        raise ImproperlyConfigured(f"{option} is {value!r}. Give a media_asgi.DiskCache.")
+    return value
+
+
+_FLAGS = ("sandbox", "fallthrough", "login_redirect", "error_pages", "precompressed")
+
+_Prepare = Callable[[str, Any], Any]
+"""Gets the option's name for an error, and the value. Returns what takes its place."""
+
+_REQUIRED: dict[str, _Prepare] = {
+    **dict.fromkeys(_FLAGS, conf.check_bool),
+    "dotfiles": conf.dotfiles,
+    "follow_symlinks": conf.follow_symlinks,
+    "leeway": _leeway,
+    "limit_rate_after": partial(conf.check_bytes, least=0),
+}
+
+# These may be None.
+_OPTIONAL: dict[str, _Prepare] = {
+    "cache_control": conf.check_sync,
+    "headers": _headers,
+    "immutable": _immutable,
+    "content_types": conf.content_types,
+    "cors": conf.cors,
+    "index": conf.check_index,
+    "limit_rate": partial(conf.check_bytes, least=1),
+    "cache": _cache,
+}
+
+
+def _conflicts(one: Any) -> Iterator[tuple[str, str]]:
+    """Options that this location can't have, and why."""
+    if not one.policy.answers_clients:
+        for name in ("fallthrough", "error_pages"):
+            yield (
+                name,
+                "an internal location doesn't answer clients: its URLs go to the application "
+                f"anyway. Leave {name} out.",
+            )
+        yield "index", "the application names each file of an internal one. Leave index out."
+    elif one.limit_rate is None:
+        yield "limit_rate_after", "limit_rate is not set. Set it, or leave limit_rate_after out."
     if one.file:
-        _check_single_file(one)
-        _set(one, "prefix", one.prefix.rstrip("/"))
-    if one.precompressed and not one.folders:
-        raise ImproperlyConfigured(
-            f"{one._option('precompressed')} is True, but its files are in a store, where "
-            "each look for a variant takes a round trip. Leave precompressed out. Upload the "
-            "files with Content-Encoding: gzip instead."
-        )
-    if one.index is not None:
-        conf.check_index(one._option("index"), one.index)
-        if not one.policy.answers_clients:
-            raise ImproperlyConfigured(
-                f"{one._option('index')} is {one.index!r}, but the application names each "
-                "file of an internal one. Leave index out."
+        names = ("follow_symlinks", "dotfiles", "index")
+        for name in names if one.policy.is_public else (*names, "access"):
+            yield (
+                name,
+                f"root is {one.root!r}, one file, which is public, whatever its name is and "
+                f"wherever a link leads. Leave {name} out, or give the folder as root.",
             )
-
-
-def _prepare_headers(one: Any) -> None:
-    """Header fields and types."""
-    if one.cache_control is not None and not callable(one.cache_control):
-        _set(one, "cache_control", one._checked_cache_control(one.cache_control))
-    if one.immutable is not None and not isinstance(one.immutable, ManifestNames):
-        _set(
-            one,
-            "immutable",
-            conf.path_pattern(one._option("immutable"), one.immutable),
-        )
-    if one.headers is not None and not callable(one.headers):
-        conf.check_headers(one._option("headers"), one.headers)
-        _set(one, "headers", dict(one.headers))
-    if one.cors is not None:
-        _set(one, "cors", conf.cors(one._option("cors"), one.cors))
-    if one.content_types is not None:
-        types = conf.content_types(one._option("content_types"), one.content_types)
-        _set(one, "content_types", types)
-
-
-def _prepare_names(one: Any) -> None:
-    """Names that begin with a dot, and links."""
-    if not isinstance(one.dotfiles, bool):
-        _set(one, "dotfiles", conf.dotfiles(one._option("dotfiles"), one.dotfiles))
-    if not isinstance(one.follow_symlinks, bool):
-        folders = conf.absolute_folders(one._option("follow_symlinks"), one.follow_symlinks)
-        _set(one, "follow_symlinks", folders)
-
-
-def _check_sending(one: Any) -> None:
-    """The rate of sending, and the cache."""
-    if one.limit_rate is not None:
-        conf.check_bytes(one._option("limit_rate"), one.limit_rate, least=1)
-    conf.check_bytes(one._option("limit_rate_after"), one.limit_rate_after, least=0)
-    if one.limit_rate_after and one.limit_rate is None and one.policy.answers_clients:
-        raise ImproperlyConfigured(
-            f"{one._option('limit_rate_after')} is {one.limit_rate_after!r}, but limit_rate "
-            "is not set. Set it, or leave limit_rate_after out."
-        )
-    if one.cache is not None:
-        if not isinstance(one.cache, DiskCache):
-            raise ImproperlyConfigured(
-                f"{one._option('cache')} is {one.cache!r}. Give a media_asgi.DiskCache."
-            )
-        if isinstance(one.root, str | os.PathLike):
-            raise ImproperlyConfigured(
-                f"{one._option('cache')} is set, but its root is the folder {one.root!r}, "
-                "whose files are on this machine anyway. Leave cache out."
-            )
-
-
-def _check_single_file(one: Any) -> None:
-    refused = [name for name in ("follow_symlinks", "dotfiles", "index") if getattr(one, name)]
-    if not one.policy.is_public:
-        refused.append("access")
-    for name in refused:
-        raise ImproperlyConfigured(
-            f"{one._option(name)} is {getattr(one, name)!r}, but root is {one.root!r}, "
-            "one file, which is public, whatever its name is and wherever a link leads. Leave "
-            f"{name} out, or give the folder as root."
+    if not one.folders:
+        yield (
+            "precompressed",
+            "its files are in a store, where each look for a variant takes a round trip. Leave "
+            "precompressed out. Upload the files with Content-Encoding: gzip instead.",
         )
 
 
-def roots_of(one: Any) -> list[str | Source]:
+def _roots(one: Any) -> list[str | Source]:
     """Folders and sources; none if the root depends on the host."""
     if one.credentials not in (None, "instance"):
         raise ImproperlyConfigured(
