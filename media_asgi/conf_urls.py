@@ -5,33 +5,11 @@ Checks the URL, the host and the root of a location.
 import os
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from .conf import project_folders
 from .http.host import host_name
 from .http.media_types import DEFAULT_TYPE, content_type
-
-
-def url_and_root(
-    kind: str, content: str, folder: str, host: str | None
-) -> tuple[str, str | os.PathLike[str]]:
-    """``MEDIA_URL`` and ``MEDIA_ROOT``, or those of another kind."""
-    root = getattr(settings, f"{kind}_ROOT")
-    if not root:
-        # Django's default of MEDIA_ROOT is "". As a path that is the current folder, with the
-        # settings and the database.
-        raise ImproperlyConfigured(
-            f"{kind}_ROOT is not set, so there is nothing to serve. Set it to the folder of "
-            f'{content}, such as {kind}_ROOT = BASE_DIR / "{folder}".'
-        )
-    url = getattr(settings, f"{kind}_URL")
-    if not (host or own_host(url or "")) and split_url(url or "").path in ("", "/"):
-        raise ImproperlyConfigured(
-            f"{kind}_URL is {url!r}, so every page of the site would be taken for a file. Set it "
-            f'to a path of its own, such as {kind}_URL = "/{kind.lower()}/".'
-        )
-    return url, root
 
 
 def single_file(url: str, root: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, Self, Unpack
 
 from . import conf, conf_urls, django_locations
@@ -177,8 +178,8 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        location: Self = django_locations.media(cls, options)
-        return location
+        found = django_locations.media(options)
+        return cls._made(partial(cls.media, **options), found | options)
 
     @classmethod
     def static(cls, **options: Unpack[Options]) -> Self:
@@ -190,8 +191,8 @@ class Location:
         ``options``: those of ``Location``. Raises ``ImproperlyConfigured`` if a setting is missing
         or invalid.
         """
-        location: Self = django_locations.static(cls, options)
-        return location
+        found = django_locations.static(options)
+        return cls._made(partial(cls.static, **options), found | options)
 
     @classmethod
     def storage(cls, alias: str = "default", **options: Unpack[Options]) -> Self:
@@ -201,7 +202,16 @@ class Location:
         or ``AzureStorage`` of django-storages are read from their store. The files of any other
         storage that has no folder are read by its ``open()``.
         """
-        location: Self = django_locations.storage(cls, alias, options)
+        found = django_locations.storage(alias, options)
+        location = cls._made(partial(cls.storage, alias, **options), found | options)
+        if "source" in found:
+            object.__setattr__(location, "alias", alias)
+        return location
+
+    @classmethod
+    def _made(cls, remake: Callable[[], Self], options: Options) -> Self:
+        location = cls(**options)
+        object.__setattr__(location, "remake", remake)
         return location
 
     def at(self, root: str | os.PathLike[str]) -> Self:
