@@ -21,6 +21,7 @@ class _Links:
     """The options of signed links, and the links."""
 
     signed = True
+    base_url: Any
 
     def _set_links(
         self,
@@ -48,20 +49,16 @@ class _Links:
         self._window = window
         self._download = download
 
-    def _checked(self, url: str, name: str | None, base_url: str) -> str:
+    def _link(
+        self, url: str, name: str | None, expires_in: Seconds | None, download: Download
+    ) -> str:
+        """``url``, signed if that is asked for."""
+        base_url = str(self.base_url)
         # A name such as "../reports/a.pdf" would be a link to a file of another location.
         if not url.startswith(base_url):
             raise SuspiciousFileOperation(f"{name!r} is not a name below {base_url!r}.")
-        return url
-
-    def _signed(
-        self,
-        url: str,
-        name: str | None,
-        base_url: str,
-        expires_in: Seconds | None,
-        download: Download,
-    ) -> str:
+        if not self.signed:
+            return url
         if download is None:
             download = self._download(name or "") if callable(self._download) else self._download
         return sign_url(
@@ -118,12 +115,8 @@ class ServedStorage(_Links):
         **options: Any,
     ) -> str:
         """A link to the file ``name``. What only the storage's own ``url()`` knows is ignored."""
-        base_url = self.base_url
-        url = urljoin(base_url, filepath_to_uri(name or "").lstrip("/"))
-        url = self._checked(url, name, base_url)
-        if not self.signed:
-            return url
-        return self._signed(url, name, base_url, expires_in, download)
+        url = urljoin(self.base_url, filepath_to_uri(name or "").lstrip("/"))
+        return self._link(url, name, expires_in, download)
 
 
 class SignedMediaStorage(_Links, FileSystemStorage):
@@ -175,5 +168,4 @@ class SignedMediaStorage(_Links, FileSystemStorage):
         Raises ``ValueError`` if an argument is invalid, and ``SuspiciousFileOperation`` if the name
         leads out of the storage.
         """
-        url = self._checked(super().url(name), name, str(self.base_url))
-        return self._signed(url, name, str(self.base_url), expires_in, download)
+        return self._link(super().url(name), name, expires_in, download)
