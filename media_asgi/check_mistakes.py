@@ -4,6 +4,7 @@ Mistakes that newcomers make: what the system checks ask about settings, asgi.py
 
 import fnmatch
 import os
+import stat
 import traceback
 from collections.abc import Collection, Iterator
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from django.core.checks import CheckMessage
 
 from .check_messages import message
 from .conf import project_folders
+from .conf_urls import is_relative
 from .http.path import file_name
 
 _MIDDLEWARE = {"media_asgi.MediaMiddleware", "media_asgi.middleware.MediaMiddleware"}
@@ -41,6 +43,19 @@ def place_of(error: BaseException) -> str:
 
 
 def settings_mistakes() -> Iterator[CheckMessage]:
+    url = _as_written("MEDIA_URL")
+    script = settings.FORCE_SCRIPT_NAME
+    if script and is_relative(url):
+        yield message("W010", url=repr(url), full=f"{script.rstrip('/')}/{url}")
+    for setting, needed, usual in (
+        ("FILE_UPLOAD_PERMISSIONS", stat.S_IRUSR, "0o644"),
+        ("FILE_UPLOAD_DIRECTORY_PERMISSIONS", stat.S_IXUSR, "0o755"),
+    ):
+        mode = getattr(settings, setting)
+        if mode is not None and not isinstance(mode, int):  # of an environment variable, perhaps
+            yield message("W014", setting=setting, mode=repr(mode), usual=usual)
+        elif mode is not None and not mode & needed:
+            yield message("W014", setting=setting, mode=f"{mode} (0o{mode:o})", usual=usual)
     for name in sorted(_MIDDLEWARE.intersection(settings.MIDDLEWARE)):
         yield message("E010", name=repr(name))
     root = settings.MEDIA_ROOT
@@ -56,9 +71,14 @@ def relative_urls() -> Iterator[CheckMessage]:
     if settings.FORCE_SCRIPT_NAME or find_spec("daphne") is None:
         return  # Django takes that before the root path
     for name in ("MEDIA_URL", "STATIC_URL"):
-        url = getattr(vars(settings)["_wrapped"], name)  # as it is written
-        if url and not url.startswith(("/", "http://", "https://")):
+        url = _as_written(name)
+        if is_relative(url):
             yield message("W027", setting=name, url=repr(url), full=url)
+
+
+def _as_written(name: str) -> str:
+    """A setting without the script name that Django puts before it."""
+    return getattr(vars(settings)["_wrapped"], name) or ""
 
 
 def is_wrapped(application: object, middleware: type) -> bool:

@@ -42,14 +42,13 @@ _FILE_SYSTEM = (
 def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
     """The checks of ``manage.py check`` and ``runserver``."""
     served, messages = _find()
-    messages += _settings()
+    stores = [one for one in _served_now() if not one.folder]
     messages += settings_mistakes()
     messages += _runserver()
     for one in served:
         messages += _folder(one)
     messages += _static(served)
     messages += _exposed(served)
-    stores = _find_stores()
     messages += _caches([*served, *stores])
     messages += _links(stores)
     messages += _storages(served)
@@ -115,30 +114,23 @@ def _find() -> tuple[list[ServedFolder], list[CheckMessage]]:
     finally:
         _importing = False
         settings.LOGGING_CONFIG = configuration
-    middlewares = [*MediaMiddleware.instances]
-    if not middlewares:
+    if not MediaMiddleware.instances:
         return _default([message("W004", application=name)])
     messages = []
     if is_wrapped(application, MediaMiddleware):
         messages.append(message("W026", application=name, kind=type(application).__qualname__))
-    # A folder that depends on the host is not known here.
-    locations = [location for one in middlewares for location in one.locations]
+    return [one for one in _served_now() if one.folder], messages
+
+
+def _served_now() -> list[ServedFolder]:
+    """What this process serves. The folder is empty if it depends on the host, or is a bucket."""
     return [
         ServedFolder(
             folder, location.prefix, location.host or urlsplit(location.url).netloc, location
         )
-        for location in locations
-        for folder in location.folders
-    ], messages
-
-
-def _find_stores() -> list[ServedFolder]:
-    """The locations that serve no folder, such as that of a bucket."""
-    return [
-        ServedFolder("", location.prefix, urlsplit(location.url).netloc, location)
         for one in MediaMiddleware.instances
-        for handler in one._handlers
-        if not (location := handler.location).folders
+        for location in one.locations
+        for folder in location.folders or [""]
     ]
 
 
@@ -153,22 +145,6 @@ def _default(messages: list[CheckMessage]) -> tuple[list[ServedFolder], list[Che
         folder = os.path.abspath(settings.MEDIA_ROOT)
         return [ServedFolder(folder, decoded_prefix(url.path), url.netloc)], messages
     return [], messages
-
-
-def _settings() -> Iterator[CheckMessage]:
-    url = vars(settings)["_wrapped"].MEDIA_URL  # as it is written, without the script name
-    script = settings.FORCE_SCRIPT_NAME
-    if script and url and not url.startswith(("/", "http://", "https://")):
-        yield message("W010", url=repr(url), full=f"{script.rstrip('/')}/{url}")
-    for setting, needed, usual in (
-        ("FILE_UPLOAD_PERMISSIONS", stat.S_IRUSR, "0o644"),
-        ("FILE_UPLOAD_DIRECTORY_PERMISSIONS", stat.S_IXUSR, "0o755"),
-    ):
-        mode = getattr(settings, setting)
-        if mode is not None and not isinstance(mode, int):  # of an environment variable, perhaps
-            yield message("W014", setting=setting, mode=repr(mode), usual=usual)
-        elif mode is not None and not mode & needed:
-            yield message("W014", setting=setting, mode=f"{mode} (0o{mode:o})", usual=usual)
 
 
 def _runserver() -> Iterator[CheckMessage]:
@@ -243,12 +219,7 @@ def _static(served: list[ServedFolder]) -> Iterator[CheckMessage]:
 
 def _exposed(served: list[ServedFolder]) -> Iterator[CheckMessage]:
     """Restricted or uploaded files that something else serves too."""
-    roots = {
-        name: root
-        for name in ("STATIC_ROOT", "WHITENOISE_ROOT")
-        if (root := getattr(settings, name, None))
-    }
-    whitenoise = roots.get("WHITENOISE_ROOT")
+    whitenoise = getattr(settings, "WHITENOISE_ROOT", None)
     if settings.MEDIA_ROOT and whitenoise and is_in(settings.MEDIA_ROOT, whitenoise):
         yield message("W012", whitenoise=whitenoise)
     for one in served:
@@ -259,34 +230,32 @@ def _exposed(served: list[ServedFolder]) -> Iterator[CheckMessage]:
         by = [
             other.url for other in served if other.is_public and is_same(other.folder, one.folder)
         ]
-        by += [f"{name} ({root})" for name, root in roots.items() if is_in(one.folder, root)]
+        by += [name for name, root in _static_roots() if is_in(one.folder, root)]
         if by:
             yield message("W013", root=one.root, access=repr(one.location.access), public=by[0])
 
 
-def _caches(served: list[ServedFolder]) -> Iterator[CheckMessage]:
-    roots = [(one.folder, one.root) for one in served if one.folder]
+def _static_roots() -> Iterator[tuple[str, str]]:
+    """Folders that others than this package serve to everybody, and their names in a message."""
     for name in ("STATIC_ROOT", "WHITENOISE_ROOT"):
         if root := getattr(settings, name, None):
-            roots.append((root, f"{name} ({root})"))
-    for one in served:
-        cache = one.location and one.location.cache
-        if not cache:
-            continue
+            yield f"{name} ({root})", root
+
+
+def _caches(served: list[ServedFolder]) -> Iterator[CheckMessage]:
+    roots = [(one.root, one.folder) for one in served if one.folder] + [*_static_roots()]
+    cached = [(one, one.location.cache) for one in served if one.location and one.location.cache]
+    for one, cache in cached:
         folder = os.fspath(cache.path)
-        for path, root in roots:
+        for root, path in roots:
             if is_in(folder, path):
                 yield message("E008", url=one.url, cache=folder, root=root)
+        faults = [*folder_faults(folder)]
         if any(
-            other.location
-            and other.location.cache
-            and other.location.cache.max_size != cache.max_size
-            and is_same(other.location.cache.path, folder)
-            for other in served
+            other.max_size != cache.max_size and is_same(other.path, folder) for _, other in cached
         ):
-            fault = "is another location's too, with another max_size"
-            yield message("W021", url=one.url, cache=folder, fault=fault)
-        for fault in folder_faults(folder):
+            faults.insert(0, "is another location's too, with another max_size")
+        for fault in faults:
             yield message("W021", url=one.url, cache=folder, fault=fault)
 
 

@@ -26,6 +26,11 @@ def _has_type(name: str) -> bool:
     return content_type(name) != DEFAULT_TYPE
 
 
+def is_relative(url: str) -> bool:
+    """Does what the URL means depend on a page, or in a setting on the script name?"""
+    return url != "" and not url.startswith(("/", "http://", "https://"))
+
+
 def split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)

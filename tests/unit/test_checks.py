@@ -592,7 +592,7 @@ def test_links_that_pass_a_location_by() -> None:
         storage = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options | more}
         with override_settings(STORAGES={"default": storage}, MEDIA_URL="/media/"):
             served = MediaMiddleware(MediaMiddleware, Location.storage())  # type: ignore[arg-type]
-            stores = [one for one in checks._find_stores() if one.location and one.location.alias]
+            stores = [one for one in checks._served_now() if one.location and one.location.alias]
             assert [message.id for message in checks._links(stores)] == expected
             del served
             gc.collect()

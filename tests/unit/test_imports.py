@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("http", "types"),
     },
     "check_messages": set(),
-    "check_mistakes": {"check_messages", "conf", "http"},
+    "check_mistakes": {"check_messages", "conf", "conf_urls", "http"},
     "check_served": {"location"},
     "check_patterns": {"check_messages", "check_served", "conf"},
     "checks": {
