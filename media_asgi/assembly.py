@@ -92,7 +92,7 @@ class Assembly:
     def _source(
         self, location: Location, others: Sequence[Location], places: Mapping[str, Place]
     ) -> Source:
-        restricted = _more_restricted(location, others)
+        restricted = [] if location.file else [one for one in others if _hides(one, location)]
         sources = [
             self._folder(location, root, _excluded(root, restricted, places))
             if isinstance(root, str)
@@ -149,13 +149,6 @@ def _hides(location: Location, other: Location) -> bool:
         and other.policy.answers_clients
         and not (location.policy.decides_by_url and type(location.policy) is type(other.policy))
     )
-
-
-def _more_restricted(location: Location, others: Sequence[Location]) -> list[Location]:
-    """Locations whose files are not for everybody who may have this one's."""
-    if location.file:
-        return []
-    return [other for other in others if _hides(other, location)]
 
 
 def _excluded(

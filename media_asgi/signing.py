@@ -317,8 +317,14 @@ def _holds(signed: str, signature: str, salt: str) -> bool:
 
 def _read(query_string: bytes) -> tuple[Grant, str]:
     """The grant that a query claims, and its signature. Raises ``BadSignature``."""
+    found: dict[str, str] = {}
     try:
-        found = _find(query_string.split(b"&"))
+        for pair in query_string.split(b"&"):
+            raw, _, value = pair.partition(b"=")
+            if (name := raw.decode("latin-1")) in found:
+                raise BadSignature(f"The link has more than one {name}.")
+            if name in _OURS:
+                found[name] = value.decode("utf-8")  # still percent-encoded
         expires, signature = found[_EXPIRES], found[_SIGNATURE]
         download: str | bool = False
         if (encoded := found.get(_DOWNLOAD)) is not None:
@@ -331,20 +337,3 @@ def _read(query_string: bytes) -> tuple[Grant, str]:
     if not _DIGITS.fullmatch(expires):
         raise BadSignature(f"The link's {_EXPIRES} is not a time.")
     return Grant(int(expires), download), signature
-
-
-def _find(pairs: list[bytes]) -> dict[str, str]:
-    """Our parameters of a query, still percent-encoded.
-
-    Raises ``BadSignature`` if one is repeated, and ``UnicodeError`` if one is not UTF-8.
-    """
-    found: dict[str, str] = {}
-    for pair in pairs:
-        if pair.startswith(b"media-"):
-            raw, _, value = pair.partition(b"=")
-            name = raw.decode("ascii", "replace")
-            if name in found:
-                raise BadSignature(f"The link has more than one {name}.")
-            if name in _OURS:
-                found[name] = value.decode("utf-8")
-    return found

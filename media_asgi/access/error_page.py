@@ -35,7 +35,7 @@ class ErrorPage(Predicate):
         view.login_required = False  # type: ignore[attr-defined]  # of LoginRequiredMiddleware
         # With ATOMIC_REQUESTS, Django refuses to call an async view without this.
         view._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
-        self._route = location.prefix.removeprefix("/") + "<path:path>"
+        self._prefix = location.prefix
         self._view = view
         self._headers = [*headers, (b"cache-control", b"no-store")]
 

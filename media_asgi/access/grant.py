@@ -69,7 +69,7 @@ class PredicateHandler(ASGIHandler):
         request.urlconf = __name__
         grant: Grant = request.scope[GRANT]
         request.resolver_match = ResolverMatch(
-            grant.view, (), {"path": grant.path}, route=grant.route
+            grant.view, (), {"path": grant.path}, route=grant.prefix[1:] + "<path:path>"
         )
         return request.resolver_match  # type: ignore[no-any-return]
 
@@ -103,9 +103,9 @@ class Grant:
     body.
     """
 
-    def __init__(self, view: Any, route: str, path: str, receive: Receive, send: Send) -> None:
+    def __init__(self, view: Any, prefix: str, path: str, receive: Receive, send: Send) -> None:
         self.view = view
-        self.route = route
+        self.prefix = prefix
         self.path = path
         self.is_given = False
         self.is_gone = asyncio.Event()

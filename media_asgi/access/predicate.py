@@ -56,7 +56,7 @@ class Predicate(AccessPolicy):
                 "called with a request and a path. Give a callable of two arguments, such as "
                 "media_asgi.access.authenticated."
             )
-        self._route = location.prefix.removeprefix("/") + "<path:path>"
+        self._prefix = location.prefix
         self._view = _view(
             location.access, login_required(_refuse) if location.login_redirect else _refuse
         )
@@ -75,7 +75,7 @@ class Predicate(AccessPolicy):
 
         ``None``: Django has answered the request, or the client is gone. Raises ``AnswerCutError``.
         """
-        grant = Grant(self._view, self._route, path, receive, send)
+        grant = Grant(self._view, self._prefix, path, receive, send)
         headers = [pair for pair in scope["headers"] if pair[0].lower() not in _HIDDEN]
         scope = {**scope, "headers": headers, GRANT: grant}
         answered = asyncio.ensure_future(handler(scope, grant.receive, grant.send))
@@ -144,9 +144,8 @@ def _named(path: str) -> Iterator[None]:
 
 
 def _refuse(request: Any) -> HttpResponse:
-    location = "/" + request.scope[GRANT].route.removesuffix("<path:path>")
-    reason = Why("the predicate refuses")
-    page = explain(403, request.scope["headers"], request.scope["path"], location, reason)
+    scope, reason = request.scope, Why("the predicate refuses")
+    page = explain(403, scope["headers"], scope["path"], scope[GRANT].prefix, reason)
     if page is None or not _has_bare_403():
         raise PermissionDenied
     headers = {"Content-Security-Policy": SANDBOX.decode(), "Cache-Control": "no-store"}
