@@ -54,10 +54,7 @@ _NOT_PLAIN = frozenset({b"content-range", b"transfer-encoding", b"x-accel-redire
 
 # A representation has them in fields of its own.
 _DESCRIBED = frozenset(
-    {
-        *(b"accept-ranges", b"cache-control", b"content-length", b"content-type", b"etag"),
-        b"last-modified",
-    }
+    b"accept-ranges cache-control content-length content-type etag last-modified".split()
 )
 
 
@@ -186,9 +183,8 @@ class FileSender:
 
         ``None`` unless the response is nothing but the file's bytes, up to its end.
         """
-        if _NOT_PLAIN.intersection(dict(headers)) or (
-            _value(headers, b"accept-ranges") not in (None, b"bytes")
-        ):
+        fields = pick(headers, _NOT_PLAIN | _DESCRIBED)
+        if not _NOT_PLAIN.isdisjoint(fields) or fields.get(b"accept-ranges", b"bytes") != b"bytes":
             return None
         try:
             if (found := _plain_file(self.response)) is None:
@@ -202,7 +198,7 @@ class FileSender:
             stat_result = await in_worker(self._workers, (ours,), os.fstat, ours.fd)
             promised = b"%d" % (stat_result.st_size - start)
             # Whoever has changed the body has changed or removed its length.
-            if stat.S_ISREG(stat_result.st_mode) and promised == _value(headers, b"content-length"):
+            if stat.S_ISREG(stat_result.st_mode) and promised == fields.get(b"content-length"):
                 ours.hold()
                 opened = DistantFile(ours.fd, stat_result, self._workers, ours)
                 return _Opened(opened, start, name, stat_result)
@@ -261,16 +257,17 @@ def _representation(
     info: FileInfo, start: int, identity: bytes, headers: Headers
 ) -> Representation:
     """The file as the application describes it. Validators of its own count."""
+    fields = pick(headers, _DESCRIBED)
     current = describe(
         info._replace(size=info.size - start),
         time.time(),
-        cache_control=_value(headers, b"cache-control") or b"private, no-cache",
-        content_type=_value(headers, b"content-type") or b"application/octet-stream",
+        cache_control=fields.get(b"cache-control") or b"private, no-cache",
+        content_type=fields.get(b"content-type") or b"application/octet-stream",
         extra=[pair for pair in headers if pair[0] not in _DESCRIBED],
     )
-    etag = _value(headers, b"etag") or etag_with(current.etag, b"%d %b" % (start, identity))
+    etag = fields.get(b"etag") or etag_with(current.etag, b"%d %b" % (start, identity))
     current = dataclasses.replace(current, etag=etag)
-    if (date := _value(headers, b"last-modified")) is None:
+    if (date := fields.get(b"last-modified")) is None:
         return current
     modified = parse_http_date_safe(date.decode("latin-1"))
     return dataclasses.replace(
@@ -279,9 +276,3 @@ def _representation(
         last_modified=date,
         dated=current.dated and modified == current.modified,
     )
-
-
-def _value(headers: Headers, wanted: bytes) -> bytes | None:
-    """The lines of a header as one; ``None`` if it is missing."""
-    values = [value for name, value in headers if name == wanted]
-    return b", ".join(values) if values else None
