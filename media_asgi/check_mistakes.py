@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage
 
 from .check_messages import message
-from .conf import project_folders
+from .conf import is_in, project_folders
 from .conf_urls import is_relative
 from .http.path import file_name
 
@@ -37,7 +37,7 @@ def place_of(error: BaseException) -> str:
     folders = project_folders()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = os.path.realpath(frame.filename)
-        if "site-packages" not in path and any(path.startswith(f + os.sep) for f in folders):
+        if "site-packages" not in path and any(is_in(path, folder) for folder in folders):
             return f", at {frame.filename}:{frame.lineno}"
     return ""
 

@@ -11,8 +11,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.views.static import serve
 
 from .check_messages import message
-from .check_served import ServedFolder, is_in
-from .conf import requires_login
+from .check_served import ServedFolder
+from .conf import is_in, requires_login
 
 
 def serve_views(served: list[ServedFolder]) -> Iterator[CheckMessage]:

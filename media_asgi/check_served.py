@@ -2,12 +2,11 @@
 A folder that a location serves, for the system checks.
 """
 
-import os
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.conf import settings
 
+from .conf import is_same
 from .location import Location
 
 
@@ -47,12 +46,3 @@ class ServedFolder(NamedTuple):
         if not self.location or self.location.url == settings.MEDIA_URL:
             return f"MEDIA_URL ({settings.MEDIA_URL})"
         return f"The location {self.location.url!r}"
-
-
-def is_in(path: Any, folder: Any) -> bool:
-    """Is ``path`` this folder, or does it lie below it?"""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def is_same(folder: Any, other: Any) -> bool:
-    return Path(os.path.realpath(folder)) == Path(os.path.realpath(other))

@@ -22,8 +22,8 @@ from django.utils.module_loading import import_string
 from .check_messages import message
 from .check_mistakes import is_wrapped, place_of, relative_urls, secrets, settings_mistakes
 from .check_patterns import serve_views
-from .check_served import ServedFolder, is_in, is_same
-from .conf import project_folders
+from .check_served import ServedFolder
+from .conf import is_in, is_same, project_folders
 from .conf_urls import decoded_prefix
 from .http.host import is_host
 from .middleware import MediaMiddleware

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Collection, Mapping
 from inspect import signature
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from asgiref.sync import iscoroutinefunction
@@ -65,6 +66,15 @@ def project_folders() -> list[str]:
     if isinstance(base, str | os.PathLike) and os.fspath(base):
         folders.append(os.path.realpath(base))
     return folders
+
+
+def is_in(path: Any, folder: Any) -> bool:
+    """Is ``path`` this folder, or does it lie below it?"""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def is_same(folder: Any, other: Any) -> bool:
+    return Path(os.path.realpath(folder)) == Path(os.path.realpath(other))
 
 
 def middleware_of(kind: type) -> type | None:

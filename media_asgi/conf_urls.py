@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import project_folders
+from .conf import is_in, project_folders
 from .http.host import host_name
 from .http.media_types import DEFAULT_TYPE, content_type
 
@@ -111,11 +111,10 @@ def root_folder(root: str | os.PathLike[str], url: str) -> str:
             f"root of the location {url!r} is {root!r}. Give the folder that holds its files, such "
             'as BASE_DIR / "media", or a bucket: "s3://bucket/prefix", "gs://..." or "az://...".'
         )
-    # realpath, to see a link to the project's own folder. The path that is opened later is the one
-    # as given, so that a link may be turned to another folder while the server runs.
-    resolved = os.path.realpath(path)
+    # A link to the project's own folder counts too. The path that is opened later is the one as
+    # given, so that a link may be turned to another folder while the server runs.
     for code in project_folders():
-        if code == resolved or code.startswith(resolved.rstrip(os.sep) + os.sep):
+        if is_in(code, path):
             raise ImproperlyConfigured(
                 f"root of the location {url!r} is {path!r}, which holds the project's own code "
                 f"({code}): settings and database would be public. Give a folder of its own, such "

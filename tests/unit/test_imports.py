@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "check_messages": set(),
     "check_mistakes": {"check_messages", "conf", "conf_urls", "http"},
-    "check_served": {"location"},
+    "check_served": {"conf", "location"},
     "check_patterns": {"check_messages", "check_served", "conf"},
     "checks": {
         *("check_messages", "check_mistakes", "check_patterns", "check_served", "conf"),

@@ -1,4 +1,5 @@
 import asyncio
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +71,13 @@ def test_leeway_lengthens_a_link(tmp_path: Path) -> None:
     with pytest.raises(AccessDenied):
         authorize(signed(tmp_path), link)
     assert authorize(signed(tmp_path, leeway=timedelta(hours=1)), link)
+
+
+@pytest.mark.parametrize("leeway", ["5", -1, True])
+def test_a_leeway_that_is_not_a_length_of_time_is_refused(tmp_path: Path, leeway: Any) -> None:
+    message = re.escape(f"leeway of the location '/m/': leeway is {leeway!r}. Give a number")
+    with pytest.raises(ImproperlyConfigured, match=message):
+        signed(tmp_path, leeway=leeway)
 
 
 def test_a_location_without_a_secret_key_is_refused(
