@@ -10,8 +10,6 @@ from django.core.checks import CheckMessage, Error, Warning
 class Check(NamedTuple):
     sentence: str
     cure: str
-    deploy: bool = False
-    """Does the check run only with ``check --deploy``?"""
 
 
 # E: the server can't start, or it gives away or loses files. W: all other faults.
@@ -136,25 +134,21 @@ CHECKS = {
     "W017": Check(
         "{root} does not exist.",
         "Create or mount it. The first upload would also create it.",
-        deploy=True,
     ),
     "W018": Check(
         "Every user of this machine can write to {root} (mode {mode}), and so put files on the "
         "site. A sticky bit only keeps them from replacing the files of others.",
         "chmod o-w {folder}",
-        deploy=True,
     ),
     "W019": Check(
         "WhiteNoise looks for new files at each request, because {setting} is on. This is slow, "
         "and WhiteNoise doesn't mean it for production.",
         "Set DEBUG = False, and leave WHITENOISE_AUTOREFRESH out.",
-        deploy=True,
     ),
     "W020": Check(
         "FILE_UPLOAD_PERMISSIONS is None, so uploads over {size} bytes are saved with mode 0600. "
         "Other users (a worker, a backup) can't read them, but can read smaller ones.",
         "Leave it out (0o644), or set the mode for all uploads.",
-        deploy=True,
     ),
     "W021": Check(
         "The cache of {url} ({cache}) {fault}.",
@@ -193,16 +187,14 @@ CHECKS = {
         "and Daphne takes that from the request header Daphne-Root-Path, which any client can "
         "write: all pages would link to another site.",
         'Write it in full: {setting} = "/{full}".',
-        deploy=True,
     ),
 }
-
-LEVELS = {"E": Error, "W": Warning}
 
 
 def message(key: str, **names: object) -> CheckMessage:
     """The message ``key`` of Django's check framework. ``names`` fill its placeholders."""
     check = CHECKS[key]
-    return LEVELS[key[0]](
+    kind = Error if key.startswith("E") else Warning
+    return kind(
         check.sentence.format(**names), hint=check.cure.format(**names), id=f"media_asgi.{key}"
     )

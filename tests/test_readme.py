@@ -548,7 +548,6 @@ def test_system_checks() -> None:
     assert list(found) == list(CHECKS)
     for key, text in found.items():
         assert levels[key[0]] in text.lower(), key
-        assert ("--deploy" in text) == CHECKS[key].deploy, key
 
 
 def test_modules() -> None:

@@ -29,16 +29,10 @@ _EXPIRES = re.compile(rb"[ \t]*(@)?([0-9]{1,15})[ \t]*")
 # The file's own values count. Those of the application are about the body that is dropped.
 _OF_THE_FILE = frozenset(
     {
-        b"accept-ranges",
-        b"content-encoding",
+        *(b"accept-ranges", b"content-encoding", b"content-length", b"content-range"),
+        *(b"etag", b"last-modified", b"transfer-encoding"),
         b"content-language",  # Django's LocaleMiddleware sets it, as for a page
-        b"content-length",
-        b"content-range",
-        # See deliberate_type. A multipart response has its own.
-        b"content-type",
-        b"etag",
-        b"last-modified",
-        b"transfer-encoding",
+        b"content-type",  # see deliberate_type. A multipart response has its own
     }
 )
 
