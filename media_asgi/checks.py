@@ -70,8 +70,8 @@ def check_deployment(app_configs: object, **_: object) -> list[CheckMessage]:
         else:
             # On Windows every folder has mode 0777, which means nothing there.
             if mode & stat.S_IWOTH and os.name != "nt":
-                mode_ = f"{stat.S_IMODE(mode):04o}"
-                messages.append(message("W018", root=one.root, mode=mode_, folder=one.folder))
+                octal = f"{stat.S_IMODE(mode):04o}"
+                messages.append(message("W018", root=one.root, mode=octal, folder=one.folder))
     if any("whitenoise" in name.lower() for name in settings.MIDDLEWARE):
         explicit = hasattr(settings, "WHITENOISE_AUTOREFRESH")
         setting = "WHITENOISE_AUTOREFRESH" if explicit else "DEBUG"

@@ -1,5 +1,5 @@
 """
-The status of every error. The log has the rest.
+The status of every error.
 """
 
 import logging

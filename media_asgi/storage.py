@@ -125,15 +125,11 @@ class SignedMediaStorage(_Links, FileSystemStorage):
     ``location``, ``base_url``: the folder and its URL, by default ``MEDIA_ROOT`` and ``MEDIA_URL``.
     The other options of Django's ``FileSystemStorage`` are taken too.
 
+    ``expires_in`` and ``window`` are those of ``sign_url``, by default 3600 and 0.
+
     ``host``: the host of a location with the option ``host``, for which its links are signed; or a
     callable that returns it. By default the host of a ``base_url`` whose path is ``/``, else
     ``None``.
-
-    ``expires_in``: seconds above 0, or a ``timedelta``; by default 3600. A link expires after it.
-
-    ``window``: seconds, or a ``timedelta``; by default 0. The end of a link is rounded up to a
-    multiple of it. Within this time a page has the same links each time it is rendered, so browsers
-    can cache the files.
 
     ``download``: ``True`` makes browsers save the files instead of showing them. A callable gets
     the name in the storage, and returns the name to save the file under, ``True`` or ``False``. By

@@ -106,6 +106,7 @@ def _texts(raw: bytes) -> list[str]:
     text = raw.decode("latin-1")
     if _ENCODED_WORDS.fullmatch(text):
         try:
+            # A line end, which Latin-1 has too (NEL), splits a word into parts without a charset.
             return [
                 "".join(
                     part if isinstance(part, str) else part.decode(charset or "ascii")
