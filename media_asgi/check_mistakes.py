@@ -52,10 +52,10 @@ def settings_mistakes() -> Iterator[CheckMessage]:
         ("FILE_UPLOAD_DIRECTORY_PERMISSIONS", stat.S_IXUSR, "0o755"),
     ):
         mode = getattr(settings, setting)
-        if mode is not None and not isinstance(mode, int):  # of an environment variable, perhaps
-            yield message("W014", setting=setting, mode=repr(mode), usual=usual)
-        elif mode is not None and not mode & needed:
-            yield message("W014", setting=setting, mode=f"{mode} (0o{mode:o})", usual=usual)
+        is_number = isinstance(mode, int)  # or text, of an environment variable
+        if mode is not None and not (is_number and mode & needed):
+            shown = f"{mode} (0o{mode:o})" if is_number else repr(mode)
+            yield message("W014", setting=setting, mode=shown, usual=usual)
     for name in sorted(_MIDDLEWARE.intersection(settings.MIDDLEWARE)):
         yield message("E010", name=repr(name))
     root = settings.MEDIA_ROOT

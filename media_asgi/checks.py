@@ -202,12 +202,10 @@ def _static(served: list[ServedFolder]) -> Iterator[CheckMessage]:
     hiding = [one for one in folders if static.startswith(one.prefix)]
     for one in folders:
         # A location may serve the static files on purpose.
-        meant = one.prefix == static or (
+        is_static = one.prefix == static or (
             settings.STATIC_ROOT and is_in(one.folder, settings.STATIC_ROOT)
         )
-        if meant and not one.is_media:
-            continue
-        if not one.answers_clients or one.host != url.netloc:
+        if (is_static and not one.is_media) or not one.answers_clients or one.host != url.netloc:
             continue
         if one in hiding:
             falls_through = one.location is not None and one.location.fallthrough

@@ -68,6 +68,12 @@ def project_folders() -> list[str]:
     return folders
 
 
+def path_text(value: object) -> str | None:
+    """A path as text; ``None`` if it can't be the path of a file."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    return path if isinstance(path, str) and path and "\0" not in path else None
+
+
 def is_in(path: Any, folder: Any) -> bool:
     """Is ``path`` this folder, or does it lie below it?"""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
@@ -270,17 +276,14 @@ def dotfiles(option: str, names: object) -> bool | frozenset[str]:
 def follow_symlinks(option: str, folders: object) -> bool | tuple[str, ...]:
     if isinstance(folders, bool):
         return folders
-    if _is_list(folders) and folders and all(map(_is_absolute, folders)):
-        return tuple(map(os.fspath, folders))
+    if _is_list(folders) and folders:
+        paths = [path for folder in folders if (path := path_text(folder)) and os.path.isabs(path)]
+        if len(paths) == len(folders):
+            return tuple(paths)
     raise ImproperlyConfigured(
         f"{option} is {folders!r}. Give True, False or a list of the "
         'absolute folders into which links may lead, such as ["/srv/shared"].'
     )
-
-
-def _is_absolute(folder: object) -> bool:
-    path = os.fspath(folder) if isinstance(folder, str | os.PathLike) else b""
-    return isinstance(path, str) and os.path.isabs(path) and "\0" not in path
 
 
 def check_index(option: str, value: object) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .conf import is_in, project_folders
+from .conf import is_in, path_text, project_folders
 from .http.host import host_name
 from .http.media_types import DEFAULT_TYPE, content_type
 
@@ -102,11 +102,7 @@ def url_prefix(url: str, host: str | None) -> str:
 
 def root_folder(root: str | os.PathLike[str], url: str) -> str:
     """The absolute path of a location's root. The project's code must not be in it."""
-    try:
-        path = os.fspath(root)
-    except TypeError:
-        path = None
-    if not isinstance(path, str) or not path or "\0" in path or "://" in path:
+    if (path := path_text(root)) is None or "://" in path:
         raise ImproperlyConfigured(
             f"root of the location {url!r} is {root!r}. Give the folder that holds its files, such "
             'as BASE_DIR / "media", or a bucket: "s3://bucket/prefix", "gs://..." or "az://...".'
