@@ -59,7 +59,7 @@ class Assembly:
             for one in longest_first
             if not one.roots
         }
-        self._keys = [*by_key]
+        self._prefixes = {prefix for _, prefix in by_key}
         self.handlers = [self._handler(one, self._fixed, self._places) for one in longest_first]
         """In the order in which they are tried."""
 
@@ -80,14 +80,10 @@ class Assembly:
     def _handler(
         self, location: Location, others: Sequence[Location], places: Mapping[str, Place]
     ) -> LocationHandler:
-        prefixes = {prefix for _, prefix in self._keys} - {location.prefix}
-        return LocationHandler(
-            location,
-            self._context,
-            self._source(location, others, places),
-            [prefix for prefix in prefixes if prefix.startswith(location.prefix)],
-            places,
-        )
+        prefixes = self._prefixes - {location.prefix}
+        nested = [prefix for prefix in prefixes if prefix.startswith(location.prefix)]
+        source = self._source(location, others, places)
+        return LocationHandler(location, self._context, source, nested, places)
 
     def _source(
         self, location: Location, others: Sequence[Location], places: Mapping[str, Place]
