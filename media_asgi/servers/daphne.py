@@ -35,6 +35,7 @@ from .base import (
     abort_on,
     log_cut,
 )
+from .daphne_fields import joined_fields
 from .peers import is_full, reset, unsent, window
 from .push_producer import LONGEST_PAUSE, PushProducer
 from .turns import next_turn
@@ -127,9 +128,14 @@ class DaphneResponseWriter(PushProducer):
         await self._send_head(status, headers)
 
     async def _send_head(self, status: int, headers: Headers) -> None:
-        await self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, _date()]}
-        )
+        date = _date()
+        joined = joined_fields(self._request, headers, date[1])
+        if joined is not None:
+            self._request.responseHeaders = joined
+            headers = []
+        else:
+            headers = [*headers, date]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
         if self._sent:

@@ -76,7 +76,7 @@ class DaphneHTTP2ResponseWriter(DaphneResponseWriter):
             from twisted.internet.error import ConnectionAborted
             from twisted.python.failure import Failure
 
-            self._request.connectionLost(Failure(ConnectionAborted()))  # type: ignore[no-untyped-call]
+            self._request.connectionLost(Failure(ConnectionAborted()))
 
 
 def _length(queue: Iterable[object]) -> int:
