@@ -123,7 +123,8 @@ class Assembly:
             follow_symlinks=location.follow_symlinks or bool(location.file),
             excluded=excluded,
         )
-        files = MemoryCache(folder, max_file=self._context.chunk_size)
+        look = folder.look_again_nowait
+        files = MemoryCache(folder, max_file=self._context.chunk_size, look=look)
         return Precompressed(files) if location.precompressed else files
 
 

@@ -96,6 +96,10 @@ class LocationHandler:
         self._predicate = location.policy if isinstance(location.policy, Predicate) else None
         self._cors = location.cors if isinstance(location.cors, CORS) else None
         self._has_origins = self._cors is not None and self._cors.origins is not None
+        # Does nothing of a request but its path, its method and its conditions decide the answer?
+        self._is_plain = self._is_public and not (
+            self._has_origins or location.limit_rate or location.precompressed
+        )
         self._known = KnownFiles(location, context.security)
         self._responder = Responder(location, source, self._known, nested)
 
@@ -111,7 +115,14 @@ class LocationHandler:
         if self._has_names and (not path or path[-1] == "/"):
             path += self.location.file or self.location.index or ""
         method, headers = scope["method"], scope["headers"]
-        request = FileRequest(method, path, pick(headers, _FIELDS), secure, headers)
+        fields = pick(headers, _FIELDS)
+        if not fields and method == "GET" and self._is_plain:
+            kept = self._responder.kept_nowait(path, secure=secure)
+            if kept is not None and not (file_sent.receivers or access_log.level):
+                writer = response_writer(scope, receive, send, self._context.send_timeout)
+                await writer.send(200, *kept)
+                return
+        request = FileRequest(method, path, fields, secure, headers)
         answer: Response | None
         file: SourceFile | None = None
         body = changes = grant = None

@@ -25,8 +25,9 @@ from .sources.base import (
     SourceFile,
     Wanted,
 )
+from .sources.memory_cache import MemoryCache
 from .statuses import HTTPError
-from .types import Scope
+from .types import Headers, Scope
 
 # A cache that revalidates sends both. The date doesn't count then (RFC 9110 section 13.1.3).
 _REVALIDATION = frozenset({b"if-none-match", b"if-modified-since"})
@@ -62,8 +63,22 @@ class Responder:
         self._known = known
         self._nested = tuple(nested)
         self._has_variants = location.precompressed
+        self._memory = source if isinstance(source, MemoryCache) else None
         self._dotfiles = bool(location.file) or location.dotfiles
         self._dotfile_log = DotfileLog(location)
+
+    def kept_nowait(self, path: str, *, secure: bool) -> tuple[Headers, bytes] | None:
+        """The headers and the body for a GET without conditions, if both are in memory.
+
+        It does what ``respond_nowait`` does for the commonest request, in a third of the steps.
+        """
+        known = self._known.get((path, secure, ()))
+        if known is None or self._memory is None:
+            return None
+        file = self._memory.kept_nowait(known.name)
+        if file is None or file.info.version != known.version:
+            return None
+        return known.full.headers, file.content
 
     def respond_nowait(
         self, request: FileRequest, changes: HeaderOverrides | None

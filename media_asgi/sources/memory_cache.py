@@ -21,23 +21,23 @@ _CAPACITY = 4 * 1024 * 1024
 class MemoryFile:
     """The content of a file."""
 
-    __slots__ = ("_content", "info", "until")
+    __slots__ = ("content", "info", "until")
 
     def __init__(self, info: FileInfo, content: bytes) -> None:
         self.info = info
-        self._content = content
+        self.content = content
         self.until = time.monotonic() + _LIFETIME
 
     def read_nowait(self, start: int, size: int) -> bytes:
-        if not start and size >= len(self._content):
-            return self._content
-        return self._content[start : start + size]
+        if not start and size >= len(self.content):
+            return self.content
+        return self.content[start : start + size]
 
     async def stream(
         self, start: int, stop: int, chunk_size: Callable[[], int]
     ) -> AsyncGenerator[bytes, None]:
         while start < stop:
-            data = self._content[start : min(stop, start + chunk_size())]
+            data = self.content[start : min(stop, start + chunk_size())]
             yield data
             start += len(data)
 
@@ -54,10 +54,20 @@ class MemoryCache:
     A file that is asked for is compared with the source, each time. Content is kept only if a
     change would give the file another version, and only if no waiting was needed to get it: on a
     network file system the version may be an old one.
+
+    ``look``: the version of a file that was there half a second ago, by default as the source's
+    ``version_nowait`` tells it.
     """
 
-    def __init__(self, source: Source, *, max_file: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        max_file: int,
+        look: Callable[[bytes], Hashable | None] | None = None,
+    ) -> None:
         self._source = source
+        self._look = look or source.version_nowait
         self._max_file = min(max_file, _CAPACITY)
         self._files: dict[bytes, MemoryFile] = {}
         self._size = 0
@@ -66,18 +76,22 @@ class MemoryCache:
         return self._source.version_nowait(name)
 
     def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
-        if wanted is WHOLE or wanted is NOTHING:
-            kept = self._files.get(name)
-            if (
-                kept is not None
-                and time.monotonic() <= kept.until
-                and self._source.version_nowait(name) == kept.info.version
-            ):
-                return kept
+        if (wanted is WHOLE or wanted is NOTHING) and (kept := self.kept_nowait(name)) is not None:
+            return kept
         file = self._source.open_nowait(name, wanted)
         if file is not None and wanted is WHOLE and file.info.size <= self._max_file:
             return self._read(name, file)
         return file
+
+    def kept_nowait(self, name: bytes) -> MemoryFile | None:
+        """The file, if its content is kept and is the same as in the source."""
+        kept = self._files.get(name)
+        if kept is None or time.monotonic() > kept.until:
+            return None
+        if self._look(name) != kept.info.version:
+            self._evict(name)
+            return None
+        return kept
 
     async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
         return await self._source.open(name, wanted)

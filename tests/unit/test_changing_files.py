@@ -128,7 +128,13 @@ def test_a_file_whose_time_says_nothing(
 class Held:
     """A file whose content the middleware holds, and the reads since then."""
 
-    def __init__(self, application: MediaMiddleware, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        application: MediaMiddleware,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str = "folder/held.txt",
+    ) -> None:
+        self.name = name
         self.clock = Clock(time.time() + 60)
         monkeypatch.setattr(memory_cache, "time", self.clock)
         monkeypatch.setattr(known_files, "time", self.clock)
@@ -146,17 +152,28 @@ class Held:
         self.reads.clear()
 
     def ask(self, *headers: tuple[bytes, bytes]) -> Answer:
-        return ask(self.application, "/media/folder/held.txt", "GET", headers)
+        return ask(self.application, f"/media/{self.name}", "GET", headers)
+
+
+Hold = Callable[[str], Held]
 
 
 @pytest.fixture
-def held(media: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Held:
-    (media / "folder" / "held.txt").write_bytes(b"hello")
-    age(media, 60)
-    with open(media / "a.txt", "rb") as file:
-        if not openat2.KERNEL.cached or not openat2.KERNEL.is_local(file.fileno()):
-            pytest.skip("what is on this disk is not looked at on the loop")
-    return Held(serve(), monkeypatch)
+def hold(media: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Hold:
+    def hold(name: str) -> Held:
+        (media / name).write_bytes(b"hello")
+        age(media, 60)
+        with open(media / "a.txt", "rb") as file:
+            if not openat2.KERNEL.cached or not openat2.KERNEL.is_local(file.fileno()):
+                pytest.skip("what is on this disk is not looked at on the loop")
+        return Held(serve(), monkeypatch, name)
+
+    return hold
+
+
+@pytest.fixture
+def held(hold: Hold) -> Held:
+    return hold("folder/held.txt")
 
 
 def test_what_is_asked_for_again_is_held(held: Held) -> None:
@@ -249,19 +266,30 @@ def _replace(path: Path) -> None:
     other.replace(path)
 
 
+def _outside(path: Path) -> Path:
+    return next(folder for folder in path.parents if folder.name == "media").parent
+
+
 def _replace_by_a_link_out(path: Path) -> None:
-    outside = path.parents[2] / "outside.txt"
+    outside = _outside(path) / "outside.txt"
     path.rename(outside)
     path.symlink_to(outside)
 
 
 def _replace_by_a_relative_link_out(path: Path) -> None:
-    path.rename(path.parents[2] / "outside.txt")
-    path.symlink_to("../../outside.txt")
+    outside = _outside(path) / "outside.txt"
+    path.rename(outside)
+    path.symlink_to(os.path.relpath(outside, path.parent))
+
+
+def _replace_by_a_link_within(path: Path) -> None:
+    inside = path.with_name("renamed.txt")
+    path.rename(inside)
+    path.symlink_to(inside.name)
 
 
 def _move_the_folder_out(path: Path) -> None:
-    outside = path.parents[2] / "outside"
+    outside = _outside(path) / "outside"
     path.parent.rename(outside)
     path.parent.symlink_to(outside)
 
@@ -276,27 +304,35 @@ def _replace_by_a_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+CHANGES: list[tuple[Callable[[Path], Any], bytes | None]] = [
+    (_write, b"jello"),
+    (_write_and_set_back, b"jello"),
+    (_replace, b"jello"),
+    (lambda path: os.truncate(path, 2), b"he"),
+    (lambda path: os.truncate(path, 0), b""),
+    (Path.unlink, None),
+    (_replace_by_a_link_out, None),
+    (_replace_by_a_relative_link_out, None),
+    (_replace_by_a_link_within, b"hello"),
+    (_replace_by_a_folder, None),
+    (_replace_by_a_fifo, None),
+]
+
+
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("name", "change", "found"),
     [
-        (_write, b"jello"),
-        (_write_and_set_back, b"jello"),
-        (_replace, b"jello"),
-        (lambda path: os.truncate(path, 2), b"he"),
-        (lambda path: os.truncate(path, 0), b""),
-        (Path.unlink, None),
-        (_replace_by_a_link_out, None),
-        (_replace_by_a_relative_link_out, None),
-        (_move_the_folder_out, None),
-        (_replace_by_a_folder, None),
-        (_replace_by_a_fifo, None),
+        *(("held.txt", *change) for change in CHANGES),
+        *(("folder/held.txt", *change) for change in CHANGES),
+        ("folder/held.txt", _move_the_folder_out, None),
     ],
 )
 def test_what_is_held_is_the_file_as_it_is(
-    change: Callable[[Path], Any], found: bytes | None, held: Held, media: Path
+    name: str, change: Callable[[Path], Any], found: bytes | None, hold: Hold, media: Path
 ) -> None:
+    held = hold(name)
     etag = held.ask().headers["etag"].encode()
-    change(media / "folder" / "held.txt")
+    change(media / name)
     for _ in range(3):
         answer = held.ask()
         assert (answer.status, answer.body if found is not None else None) == (
@@ -305,6 +341,15 @@ def test_what_is_held_is_the_file_as_it_is(
         )
         if found is None:
             assert held.ask((b"if-none-match", etag)).status == 404
+
+
+def test_a_name_that_is_a_link_is_held_too(hold: Hold, media: Path) -> None:
+    (media / "held.txt").symlink_to("folder/held.txt")
+    held = hold("held.txt")
+    assert held.ask().body == b"hello"
+    assert held.reads == []
+    _write(media / "folder" / "held.txt")
+    assert held.ask().body == b"jello"
 
 
 def test_what_is_held_but_moved_among_the_private_ones(
