@@ -22,6 +22,10 @@ class TrackedWriter:
         self.scope: Scope = writer.scope
         self.sent = 0
         """Bytes of the body that the server or the kernel has taken."""
+        self.start = writer.start
+        self.finish = writer.finish
+        self.abort = writer.abort
+        self.close = writer.close
         self._writer = writer
         self._rate = rate
         self._after = after
@@ -49,9 +53,6 @@ class TrackedWriter:
             self.sent = len(body)
         return ending
 
-    async def start(self, status: int, headers: Headers) -> None:
-        await self._writer.start(status, headers)
-
     def chunk_size(self, size: int) -> int:
         return min(self._writer.chunk_size(size), self._at_once(size))
 
@@ -72,15 +73,6 @@ class TrackedWriter:
             if start < part.stop:
                 break
         return start - region.start
-
-    async def finish(self) -> None:
-        await self._writer.finish()
-
-    async def abort(self) -> None:
-        await self._writer.abort()
-
-    def close(self) -> None:
-        self._writer.close()
 
     def _at_once(self, size: int) -> int:
         """How many bytes of ``size`` may go out before the next pause."""
