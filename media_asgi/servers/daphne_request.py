@@ -2,12 +2,10 @@
 
 import asyncio
 import sys
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from ..types import Scope, Send
-
-_requests: dict[type, bool] = {}
 
 
 def request_of(send: Send) -> Any:
@@ -15,14 +13,16 @@ def request_of(send: Send) -> Any:
     if type(send) is not partial or len(send.args) != 1:
         return None
     request = send.args[0]
-    kind = type(request)
-    known = _requests.get(kind)
-    if known is None:
-        known = _requests[kind] = all(
-            callable(getattr(kind, name, None))
-            for name in ("registerProducer", "unregisterProducer", "notifyFinish", "write")
-        )
-    return request if known else None
+    kind: type = type(request)
+    return request if _is_request(kind) else None
+
+
+@cache
+def _is_request(kind: type) -> bool:
+    return all(
+        callable(getattr(kind, name, None))
+        for name in ("registerProducer", "unregisterProducer", "notifyFinish", "write")
+    )
 
 
 def root_path(scope: Scope, send: Send) -> str:

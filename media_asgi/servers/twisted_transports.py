@@ -8,6 +8,7 @@ missing, the log says so, and responses go out without flow control.
 import logging
 import operator
 from collections.abc import Sequence
+from functools import cache
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
@@ -35,8 +36,6 @@ HTTP2_NAMES = (
 )
 
 _have_names: dict[type, bool] = {}
-_plain: dict[type, bool] = {}
-_tls: dict[type, bool] = {}
 
 
 def has_names(owner: Any, kind: str, names: Sequence[str]) -> bool:
@@ -72,14 +71,14 @@ def is_plain(transport: Any) -> bool:
     A wrapper lends the attributes of the transport below it. A mistake would send plain text inside
     TLS.
     """
-    kind = type(transport)
-    known = _plain.get(kind)
-    if known is None:
-        is_socket = kind in _socket_types()
-        known = _plain[kind] = is_socket and has_names(transport, "plain sockets", PLAIN_NAMES)
-    return known and transport.TLS is False
+    return (
+        type(transport) in _socket_types()
+        and has_names(transport, "plain sockets", PLAIN_NAMES)
+        and transport.TLS is False
+    )
 
 
+@cache
 def _socket_types() -> tuple[type, ...]:
     from twisted.internet import tcp
 
@@ -105,18 +104,17 @@ def below_tls(transport: Any) -> Any:
     It is there to be looked at, and to send what TLS has written to it. To write to it would send
     plain text inside TLS.
     """
-    kind = type(transport)
-    known = _tls.get(kind)
-    if known is None:
-        from twisted.protocols import tls
-
-        # Twisted before 23.10 has no buffering above TLS.
-        is_tls = kind is getattr(tls, "BufferingTLSTransport", None)
-        known = _tls[kind] = is_tls and has_names(transport, "TLS", TLS_NAMES)
-    if not known:
+    if type(transport) is not _tls_type() or not has_names(transport, "TLS", TLS_NAMES):
         return None
     below = transport.transport
     return below if is_plain(below) else None
+
+
+@cache
+def _tls_type() -> Any:
+    from twisted.protocols import tls
+
+    return getattr(tls, "BufferingTLSTransport", None)  # Twisted before 23.10 has none
 
 
 def encrypt(transport: Any) -> None:

@@ -22,8 +22,6 @@ from media_asgi.servers.twisted_transports import (
 @pytest.fixture(autouse=True)
 def _first_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twisted_transports, "_have_names", {})
-    monkeypatch.setattr(twisted_transports, "_plain", {})
-    monkeypatch.setattr(twisted_transports, "_tls", {})
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
