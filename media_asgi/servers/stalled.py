@@ -9,6 +9,7 @@ asks the kernel once for each of them, a few times within the time-out.
 import asyncio
 import contextlib
 import weakref
+from dataclasses import dataclass
 from typing import Any
 
 from . import peers
@@ -18,20 +19,18 @@ from .base import log_cut
 _LOOKS = 8
 
 
+@dataclass(eq=False, slots=True)
 class Watched:
     """One client: how far it had come when it last took bytes, and when that was."""
 
-    __slots__ = ("is_active", "is_cut", "path", "progress", "since", "written")
-
-    def __init__(self, path: str, now: float, *, is_active: bool) -> None:
-        self.path = path
-        self.since = now
-        self.progress: object = None
-        self.written = 0
-        """Bytes that the transport was given by the response that is being sent."""
-        self.is_active = is_active
-        """Is a response being sent? If not, the client is watched until it has taken everything."""
-        self.is_cut = False
+    path: str
+    is_active: bool
+    """Is a response being sent? If not, the client is watched until it has taken everything."""
+    since: float
+    progress: object = None
+    written: int = 0
+    """Bytes that the transport was given by the response that is being sent."""
+    is_cut: bool = False
 
 
 class _Watch:
@@ -47,7 +46,7 @@ class _Watch:
             loop.call_later(self._timeout / _LOOKS, self._look)
         known = self._clients.get(transport)
         if known is None:
-            known = self._clients[transport] = Watched(path, loop.time(), is_active=is_active)
+            known = self._clients[transport] = Watched(path, is_active, loop.time())
         elif is_active:  # the next response: the client may be stalled since an earlier one
             known.path, known.is_active = path, True
         return known
