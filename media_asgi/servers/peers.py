@@ -23,11 +23,10 @@ if sys.platform != "win32":
 _INT = struct.Struct("=i")
 _NO_INT = bytes(_INT.size)
 
-# linux/tcp.h: struct tcp_info has tcpi_bytes_acked, a u64, at this offset (since Linux 4.1).
-_BYTES_ACKED = 120
-
-# And tcpi_snd_wnd, a u32, at this one (since Linux 5.4).
-_WINDOW = 228
+# Where linux/tcp.h's struct tcp_info has tcpi_bytes_acked, a u64 (since Linux 4.1), and
+# tcpi_snd_wnd, a u32 (since Linux 5.4).
+_BYTES_ACKED = 120, struct.Struct("=Q")
+_WINDOW = 228, struct.Struct("=I")
 
 
 class Peer(Protocol):
@@ -59,11 +58,9 @@ def progress(peer: Peer) -> int:
     """A number that changes when the peer takes bytes from this socket."""
     if not sys.platform.startswith("linux"):
         return 0
-    if peer.family in (socket.AF_INET, socket.AF_INET6):
-        info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
-        if len(info) == _BYTES_ACKED + 8:
-            return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
-    return unsent(peer)
+    is_tcp = peer.family in (socket.AF_INET, socket.AF_INET6)
+    acked = _tcp_info(peer, *_BYTES_ACKED) if is_tcp else None
+    return unsent(peer) if acked is None else acked
 
 
 def window(peer: Peer) -> int | None:
@@ -73,8 +70,13 @@ def window(peer: Peer) -> int | None:
     """
     if not sys.platform.startswith("linux") or peer.family == socket.AF_UNIX:
         return None
-    info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WINDOW + 4)
-    return int(struct.unpack_from("=I", info, _WINDOW)[0]) if len(info) == _WINDOW + 4 else None
+    return _tcp_info(peer, *_WINDOW)
+
+
+def _tcp_info(peer: Peer, offset: int, kind: struct.Struct) -> int | None:
+    """A field of the kernel's ``tcp_info``; ``None`` if it is too old to have it."""
+    info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, offset + kind.size)
+    return kind.unpack_from(info, offset)[0] if len(info) == offset + kind.size else None
 
 
 def unsent(peer: Peer) -> int:
