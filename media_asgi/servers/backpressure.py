@@ -28,24 +28,21 @@ class BackpressureSend:
         self._turn = asyncio.Lock()
 
     async def send(self, message: Message) -> None:
-        async with self._turn:
-            await self._send_in_turn(message)
-
-    async def _send_in_turn(self, message: Message) -> None:
         kind = message["type"]
-        if self._has_ended:
-            # Daphne too ignores what comes after a disconnect. An application that doesn't listen
-            # for it must not hold the loop.
-            await asyncio.sleep(0)
-        elif kind == "http.response.start" and self._head is None:
-            self._head = message
-        elif kind == "http.response.body" and self._head is not None:
-            body, more = message.get("body", b""), message.get("more_body", False)
-            if self._scope["method"] == "HEAD":
-                body = b""  # Twisted drops only the first part of it
-            await self._send_body(self._head, body, more=more)
-        else:
-            await self._send(message)
+        async with self._turn:
+            if self._has_ended:
+                # Daphne too ignores what comes after a disconnect. An application that doesn't
+                # listen for it must not hold the loop.
+                await asyncio.sleep(0)
+            elif kind == "http.response.start" and self._head is None:
+                self._head = message
+            elif kind == "http.response.body" and self._head is not None:
+                body, more = message.get("body", b""), message.get("more_body", False)
+                if self._scope["method"] == "HEAD":
+                    body = b""  # Twisted drops only the first part of it
+                await self._send_body(self._head, body, more=more)
+            else:
+                await self._send(message)
 
     async def _send_body(self, head: Message, body: bytes, *, more: bool) -> None:
         writer = self._writer
@@ -54,8 +51,7 @@ class BackpressureSend:
             if writer is None:
                 writer = response_writer(self._scope, self._receive, self._send, self._send_timeout)
                 # The writer adds the date.
-                given = [*head.get("headers", ())]
-                headers = [pair for pair in given if pair[0].lower() != b"date"]
+                headers = [pair for pair in head.get("headers", ()) if pair[0].lower() != b"date"]
                 if not more:
                     await writer.send(head["status"], headers, body)
                     return
