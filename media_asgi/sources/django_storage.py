@@ -78,24 +78,23 @@ class StorageSource:
     def _open(self, name: bytes) -> "StorageFile":
         # A storage in a database: this thread sees no end of a request, where Django does it.
         close_old_connections()
-        file: Any = None
         try:
             # Before the file is opened: it may be replaced meanwhile. New bytes with the old date
             # are found out at the next request, and old bytes with the new date never.
             modified = _modified(self._storage, name.decode())
             file = self._storage.open(name.decode(), "rb")
-            if isinstance(modified, Exception):
-                raise modified
-            return StorageFile(file, _info(file, modified), self._workers)
-        except BaseException as error:
-            if file is not None:
+            try:
+                if isinstance(modified, Exception):
+                    raise modified
+                return StorageFile(file, _info(file, modified), self._workers)
+            except BaseException:
                 with contextlib.suppress(Exception):
                     file.close()
-            if isinstance(error, _MISSING):
-                raise FileMissingError from error
-            if isinstance(error, Exception):
-                raise SourceUnreachableError(f"the storage: {error!r}") from error
-            raise
+                raise
+        except _MISSING as error:
+            raise FileMissingError from error
+        except Exception as error:
+            raise SourceUnreachableError(f"the storage: {error!r}") from error
 
 
 _MISSING = (
