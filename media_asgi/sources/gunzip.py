@@ -44,9 +44,7 @@ class GunzipSource:
 
     async def open(self, name: bytes, wanted: Wanted) -> SourceFile:
         file = await self._source.open(name, wanted)
-        if not _is_gzipped(file.info):
-            return file
-        if is_accepted(wanted.accept_encoding, b"gzip"):
+        if not _is_gzipped(file.info) or is_accepted(wanted.accept_encoding, b"gzip"):
             return file
         try:
             size, content = await self._counted(file)
@@ -78,17 +76,13 @@ class GunzippedFile:
         """All of it, if it is small."""
         info = file.info
         headers = [pair for pair in info.headers if pair[0] != b"content-encoding"]
-        self._info = info._replace(
+        self.info = info._replace(
             size=size,
             version=(info.version, "gunzip"),
             etag=info.etag and info.etag[:-1] + b';gunzip"',
             headers=headers,
             has_ranges=False,
         )
-
-    @property
-    def info(self) -> FileInfo:
-        return self._info
 
     def read_nowait(self, start: int, size: int) -> bytes | None:
         return None if self._content is None else self._content[start : start + size]

@@ -66,7 +66,7 @@ class ObjectFile:
             headers.append((b"vary", b"Accept-Encoding"))
         etag = _etag(tag, modified)
         has_ranges = self._has_ranges
-        self._info = FileInfo(
+        self.info = FileInfo(
             size=meta["size"],
             modified=modified,
             version=(self._identity, meta["version"], etag, has_ranges),
@@ -75,10 +75,6 @@ class ObjectFile:
             headers=headers,
             has_ranges=has_ranges,
         )
-
-    @property
-    def info(self) -> FileInfo:
-        return self._info
 
     @property
     def _has_ranges(self) -> bool:
@@ -133,11 +129,11 @@ class ObjectFile:
 
     async def _chunks(self, start: int, stop: int, size: int) -> Any:
         """The bytes from ``start`` on, of the GET that has opened the file where it has them."""
-        body, self._body = self._body, None
+        body = self._body
         if body is None or body.range[0] != start or body.range[1] < stop:
-            if body is not None:
-                _end(body)
+            self.close()
             body = await self._get(start, stop)
+        self._body = None
         return body.stream(min_chunk_size=min(size, stop - start))
 
     async def _get(self, start: int, stop: int) -> "GetResult":
