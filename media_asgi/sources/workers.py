@@ -36,15 +36,15 @@ class _Pool:
         self.has_ended = False
         self.threads: list[threading.Thread] = []
         self._idle = 0
-        # The garbage collector may end the ``Workers`` in a thread that holds this lock.
-        self._lock = threading.RLock()
-        self._ready = threading.Condition(self._lock)
+        # Its lock is one that a thread may take twice: the garbage collector may end the
+        # ``Workers`` in a thread that holds it.
+        self._ready = threading.Condition()
         # In order. A cancelled call is removed at once: while the disk hangs no thread takes it.
         self._calls: OrderedDict[Future[Any], Callable[[], Any]] = OrderedDict()
 
     def submit(self, call: Callable[[], R]) -> Future[R]:
         future: Future[R] = Future()
-        with self._lock:
+        with self._ready:
             if self.has_ended:
                 raise RuntimeError("the workers have ended")
             if self._idle <= len(self._calls) and len(self.threads) < self.limit:
@@ -68,11 +68,11 @@ class _Pool:
 
     def _drop(self, future: Future[Any]) -> None:
         if future.cancelled():
-            with self._lock:
+            with self._ready:
                 self._calls.pop(future, None)
 
     def end(self, *, cancel: bool = False) -> None:
-        with self._lock:
+        with self._ready:
             self.has_ended = True
             dropped = list(self._calls) if cancel else []
             self._ready.notify_all()
@@ -81,7 +81,7 @@ class _Pool:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
+            with self._ready:
                 while not self._calls:
                     if self.has_ended:
                         return
@@ -180,7 +180,8 @@ def in_worker(
     holding.hold()
     task = asyncio.ensure_future(_waited_for(workers, holding, call, *args))
     task.add_done_callback(holding.release)
-    task.add_done_callback(_retrieved)
+    # No task may wait for it any more when it fails.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
 
@@ -222,9 +223,3 @@ async def opened(
 def _discard(discard: Callable[[R], object], future: Future[R]) -> None:
     if not future.cancelled() and future.exception() is None:
         discard(future.result())
-
-
-def _retrieved(call: "asyncio.Future[Any]") -> None:
-    """Take the exception of a call that no task waits for any more."""
-    if not call.cancelled():
-        call.exception()
