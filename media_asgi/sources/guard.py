@@ -6,6 +6,7 @@ again. If that fails, the last known path counts.
 """
 
 import asyncio
+import contextlib
 import os
 import stat
 import sys
@@ -55,15 +56,13 @@ class Place:
 
     def now(self) -> Whereabouts:
         """Call it in a worker."""
-        try:
+        with contextlib.suppress(OSError):  # TimeoutError included
             try:
                 looking, patience = self._ask()
             except OSError:  # no thread can be started: use this one
                 self.known = _look(self._folder, self.known.identity)
             else:
                 self.known = looking.result(patience)
-        except OSError:  # TimeoutError included
-            pass
         return self.known
 
     async def told(self) -> Whereabouts | None:
