@@ -86,16 +86,15 @@ def from_url(url: str, option: str, credentials: Credentials = None) -> ObjectSo
 def from_storage(storage: Any, name: str, credentials: Credentials = None) -> ObjectSource:
     """The store of a storage whose ``kind_of`` is known. ``name``: what an error calls it."""
     kind = kind_of(storage)
-    read = {"s3": _s3, "gs": _google, "az": _azure}[kind or ""]
-    bucket = storage.azure_container if kind == "az" else storage.bucket_name
-    if not bucket:
-        setting = "azure_container" if kind == "az" else "bucket_name"
+    assert kind is not None
+    setting = "azure_container" if kind == "az" else "bucket_name"
+    if not (bucket := getattr(storage, setting)):
         raise ImproperlyConfigured(f"{name} has no {setting}. Set it in its OPTIONS.")
+    read = {"s3": _s3, "gs": _google, "az": _azure}[kind]
     config, options, provider = read(storage, name, credentials)
-    found = StoreSettings(kind or "", bucket, storage.location or "", config, options, provider)
-    if not (config.keys() & _KEYS or provider or credentials or _has_credentials(found.kind)):
-        raise ImproperlyConfigured(_lacking(name, found.kind))
-    return _source(found)
+    if not (config.keys() & _KEYS or provider or credentials or _has_credentials(kind)):
+        raise ImproperlyConfigured(_lacking(name, kind))
+    return _source(StoreSettings(kind, bucket, storage.location or "", config, options, provider))
 
 
 def _source(settings: StoreSettings) -> ObjectSource:
