@@ -4,25 +4,23 @@ A source whose files may have variants beside them that were compressed before: 
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 
 from ..http.codings import preferred
 from ..http.representation import FileInfo, etag_of
-from .base import NOTHING, WHOLE, FileRegion, Source, SourceError, SourceFile, Wanted
+from .base import NOTHING, WHOLE, Source, SourceError, SourceFile, Wanted
 
 _ENDINGS = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 
 
-@dataclass(frozen=True, slots=True)
 class _Variant:
-    """An open variant, with the information of what it is one of."""
+    """An open file, with the information of a variant."""
 
-    info: FileInfo
-    read_nowait: Callable[[int, int], bytes | None]
-    stream: Callable[[int, int, Callable[[], int]], AsyncGenerator[bytes, None]]
-    region: Callable[[int, int], FileRegion | None]
-    close: Callable[[], None]
+    def __init__(self, file: SourceFile, info: FileInfo) -> None:
+        self.info = info
+        self.read_nowait = file.read_nowait
+        self.stream = file.stream
+        self.region = file.region
+        self.close = file.close
 
 
 class Precompressed:
@@ -80,15 +78,10 @@ def _chosen(variant: SourceFile, original: SourceFile, coding: bytes) -> SourceF
         variant.close()
         return None
     original.close()
-    return _Variant(
-        info._replace(
-            # Variants may have the same time and the same size.
-            changed=info.changed if info.modified is None else info.modified,
-            etag=b'%s-%s"' % (etag_of(info)[:-1], coding),
-            headers=[*info.headers, (b"content-encoding", coding)],
-        ),
-        variant.read_nowait,
-        variant.stream,
-        variant.region,
-        variant.close,
+    info = info._replace(
+        # Variants may have the same time and the same size.
+        changed=info.changed if info.modified is None else info.modified,
+        etag=b'%s-%s"' % (etag_of(info)[:-1], coding),
+        headers=[*info.headers, (b"content-encoding", coding)],
     )
+    return _Variant(variant, info)
