@@ -149,12 +149,8 @@ class _Holding(Executor):
         self._descriptors = descriptors
 
     def submit(self, call: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        self.hold()
-        try:
-            future = self._executor.submit(call, *args, **kwargs)
-        except BaseException:
-            self.release()
-            raise
+        future = self._executor.submit(call, *args, **kwargs)
+        self.hold()  # until here the hold of the task that submits it counts
         future.add_done_callback(self.release)
         return future
 
@@ -176,7 +172,7 @@ def in_worker(
     Raises ``SourceBusyError`` if it takes too long.
     """
     holding = _Holding(workers, descriptors)
-    # The task submits the call in its first step. Until then this hold counts.
+    # The task submits the call in its first step. This hold counts until the task has ended.
     holding.hold()
     task = asyncio.ensure_future(_waited_for(workers, holding, call, *args))
     task.add_done_callback(holding.release)
