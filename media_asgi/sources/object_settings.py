@@ -57,13 +57,12 @@ class StoreSettings(NamedTuple):
         if self.kind == "gs":
             # Else Google's store unpacks what is stored with gzip, without a length.
             options["default_headers"] = {"accept-encoding": "gzip"}
-        more = {} if self.provider is None else {"credential_provider": self.provider}
         return STORES[self.kind](
             self.bucket,
             config=dict(self.config),
             client_options=options,
             retry_config=RETRY_CONFIG,
-            **more,
+            credential_provider=self.provider,
         )
 
 
