@@ -63,7 +63,7 @@ def _reclaim() -> None:
     if not _leased or _leased[0][0] > now:
         return
     try:
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        null = os.open(os.devnull, os.O_RDONLY)
     except OSError:  # no descriptor left: the next call may have one
         asyncio.get_running_loop().call_later(1, _reclaim)
         return

@@ -31,7 +31,7 @@ NAME = re.compile(r"([0-9a-f]{64})(?:\.([0-9a-f]{64}|part|new))?")
 # it comes to the limit, the folder is counted anew.
 USAGE = "usage"
 
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 _BLOCK = 4096
 
