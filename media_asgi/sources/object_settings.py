@@ -212,29 +212,19 @@ def _s3(storage: Any, name: str, credentials: Credentials) -> _Read:
 def _profile(profile: str, credentials: Credentials) -> Callable[[], Any]:
     """The credentials of a profile in AWS's own files."""
     import botocore.session
+    from obstore.auth.boto3 import Boto3CredentialProvider
 
     session = botocore.session.Session(profile=profile)
     if credentials is None:
         resolver = session.get_component("credential_provider")
         for source in ("container-role", "iam-role"):
             resolver.remove(source)
-    found = session.get_credentials()
-    if found is None:
+    if session.get_credentials() is None:
         raise ImproperlyConfigured(
             f"session_profile is {profile!r}, which has no credentials. Give it some, or, for the "
             'role of the machine, credentials="instance".'
         )
-
-    def provide() -> dict[str, Any]:
-        now = found.get_frozen_credentials()  # renewed where they end
-        return {
-            "access_key_id": now.access_key,
-            "secret_access_key": now.secret_key,
-            "token": now.token,
-            "expires_at": datetime.now(UTC) + timedelta(minutes=10),
-        }
-
-    return provide
+    return Boto3CredentialProvider(session, ttl=timedelta(minutes=10))
 
 
 def _google(storage: Any, name: str, credentials: Credentials) -> _Read:
@@ -252,6 +242,7 @@ def _google(storage: Any, name: str, credentials: Credentials) -> _Read:
     )
 
     def provide() -> dict[str, Any]:
+        # obstore's own provider keeps one connection, which has ended when the next token is due.
         scoped.refresh(Request())
         return {"token": scoped.token, "expires_at": scoped.expiry.replace(tzinfo=UTC)}
 
