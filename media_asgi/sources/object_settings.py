@@ -77,9 +77,8 @@ def from_url(url: str, option: str, credentials: Credentials = None) -> ObjectSo
     config, options = _environment(parts.scheme)
     if credentials is None and not _has_credentials(parts.scheme):
         raise ImproperlyConfigured(_lacking(f"{option} is {url!r}", parts.scheme))
-    return _source(
-        StoreSettings(parts.scheme, parts.netloc, parts.path.strip("/"), config, options)
-    )
+    found = StoreSettings(parts.scheme, parts.netloc, parts.path.strip("/"), config, options)
+    return ObjectSource(found.make, found.prefix)
 
 
 def from_storage(storage: Any, name: str, credentials: Credentials = None) -> ObjectSource:
@@ -93,11 +92,8 @@ def from_storage(storage: Any, name: str, credentials: Credentials = None) -> Ob
     config, options, provider = read(storage, name, credentials)
     if not (config.keys() & _KEYS or provider or credentials or _has_credentials(kind)):
         raise ImproperlyConfigured(_lacking(name, kind))
-    return _source(StoreSettings(kind, bucket, storage.location or "", config, options, provider))
-
-
-def _source(settings: StoreSettings) -> ObjectSource:
-    return ObjectSource(settings.make, settings.prefix)
+    found = StoreSettings(kind, bucket, storage.location or "", config, options, provider)
+    return ObjectSource(found.make, found.prefix)
 
 
 _KEYS = {"access_key_id", "bearer_token", "skip_signature", "account_key", "sas_key"}

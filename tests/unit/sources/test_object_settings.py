@@ -43,13 +43,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 @pytest.fixture(autouse=True)
 def made(monkeypatch: pytest.MonkeyPatch) -> list[StoreSettings]:
     settings: list[StoreSettings] = []
-    original = object_settings._source
 
-    def source(one: StoreSettings) -> ObjectSource:
-        settings.append(one)
-        return original(one)
+    def source(make: Any, prefix: str) -> ObjectSource:
+        settings.append(make.__self__)
+        return ObjectSource(make, prefix)
 
-    monkeypatch.setattr(object_settings, "_source", source)
+    monkeypatch.setattr(object_settings, "ObjectSource", source)
     return settings
 
 
