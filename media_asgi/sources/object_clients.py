@@ -56,14 +56,15 @@ def patient(store: "ObjectStore") -> "ObjectStore":
         return store
     # Without its prefix obstore doesn't take each name of S3's that it gives.
     before = "aws_" if isinstance(store, S3Store) else ""
-    options: dict[str, Any] = {
-        "prefix": store.prefix,
-        "config": {before + name: value for name, value in config_of(store).items()},
-        "client_options": {**CLIENT_OPTIONS, **given},
-        "retry_config": store.retry_config or RETRY_CONFIG,
-        "credential_provider": store.credential_provider,
-    }
-    return type(store)(**{name: value for name, value in options.items() if value is not None})
+    kind: Any = type(store)
+    made: ObjectStore = kind(
+        prefix=store.prefix,
+        config={before + name: value for name, value in config_of(store).items()},
+        client_options={**CLIENT_OPTIONS, **given},
+        retry_config=store.retry_config or RETRY_CONFIG,
+        credential_provider=store.credential_provider,
+    )
+    return made
 
 
 _process: int | None = None
