@@ -36,8 +36,7 @@ class Whereabouts(NamedTuple):
     identity: Identity | None
     """``None`` if the folder has not existed yet."""
     above: frozenset[Identity]
-    """The folder itself, and all its parents."""
-    is_there: bool
+    """The folder itself, and all its parents; empty if it does not exist now."""
 
 
 class Place:
@@ -52,7 +51,7 @@ class Place:
         try:
             self.known = _look(folder, None)
         except OSError:
-            self.known = Whereabouts(os.path.realpath(folder), None, frozenset(), False)
+            self.known = Whereabouts(os.path.realpath(folder), None, frozenset())
 
     def now(self) -> Whereabouts:
         """Call it in a worker."""
@@ -93,10 +92,10 @@ def _look(folder: str, last: Identity | None) -> Whereabouts:
     try:
         path = os.path.realpath(folder, strict=True)
     except (FileNotFoundError, NotADirectoryError):
-        return Whereabouts(os.path.realpath(folder), last, frozenset(), False)
+        return Whereabouts(os.path.realpath(folder), last, frozenset())
     identity = identity_of(os.stat(path))
     above = frozenset(identity_of(os.stat(one)) for one in (path, *parents(path)))
-    return Whereabouts(path, identity, above, True)
+    return Whereabouts(path, identity, above)
 
 
 def identity_of(status: os.stat_result) -> Identity:
@@ -134,7 +133,7 @@ class ExcludedFolders:
             if may_be_root and identity == where.identity:
                 continue
             # A folder that existed and is gone may be in the root now, under another name.
-            is_lost = not where.is_there and where.identity is not None
+            is_lost = not where.above and where.identity is not None
             if (
                 anywhere
                 or is_lost

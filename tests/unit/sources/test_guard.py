@@ -343,7 +343,7 @@ async def test_a_folder_of_which_nothing_can_be_told_is_where_it_was_last(
 ) -> None:
     place = Place(str(top / "all" / "private"))
     known = place.now()
-    assert known.is_there
+    assert known.above
     monkeypatch.setattr(guard, "_look", Failing(errno.EIO))
     clock.moment += 1
     assert place.now() == known
