@@ -112,7 +112,6 @@ class Workers(Executor):
     """
 
     def __init__(self, limit: int, folder: str = "", timeout: float = 30.0) -> None:
-        self.limit = limit
         self.timeout = timeout
         self._folder = folder
         self._pool = _Pool(limit)

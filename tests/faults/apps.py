@@ -78,7 +78,7 @@ async def _fill() -> int:
         *(
             loop.run_in_executor(pool, time.sleep, 0.1)
             for pool in pools
-            for _ in range(pool.limit if isinstance(pool, Workers) else pool._max_workers)
+            for _ in range(pool._pool.limit if isinstance(pool, Workers) else pool._max_workers)
         )
     )
     return threading.active_count()
