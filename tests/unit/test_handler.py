@@ -9,10 +9,12 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 
-from media_asgi import Location, MediaMiddleware
+from media_asgi import Location, MediaMiddleware, known_files
+from media_asgi.sources import memory_cache
 
 from .support import (
     RESOLVERS,
+    Clock,
     Inner,
     Serve,
     ask,
@@ -324,3 +326,52 @@ def test_nobody_else_has_the_headers(serve: Serve) -> None:
             for _ in range(2):
                 answer = ask(application, f"/media/{path}", headers=headers, on_message=add)
                 assert "x-added" in answer.headers  # once: twice would have been noticed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"headers": {"X-A": "b"}},
+        {"headers": lambda path: {"X-A": path}},
+        {"cache_control": lambda path: f"max-age={len(path)}"},
+        {"cors": "*"},
+        {"cors": ["https://a.example"]},
+        {"limit_rate": 10**9},
+        {"precompressed": True},
+        {"index": "a.txt"},
+        {"fallthrough": True},
+        {"sandbox": False},
+        {"follow_symlinks": True},
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_a_file_that_is_kept_is_answered_as_one_that_is_read(
+    options: dict[str, Any], serve: Serve, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (media / "a.txt.gz").write_bytes(b"packed")
+    # Kept are only files whose last change is some seconds ago.
+    later = Clock(time.time() + 60)
+    monkeypatch.setattr(memory_cache, "time", later)
+    monkeypatch.setattr(known_files, "time", later)
+    application, reading = serve(**options), serve(**options)
+    asked_for = [
+        (path, method, headers)
+        for path in ("a.txt", "", "folder", "folder/b.html", "none.bin", "missing.txt")
+        for method in ("GET", "HEAD", "POST")
+        for headers in [
+            [],
+            [(b"Origin", b"https://a.example")],
+            [(b"origin", b"https://b.example")],
+            [(b"Range", b"bytes=1-2")],
+            [(b"If-None-Match", b"*")],
+            [(b"accept-encoding", b"gzip")],
+            [(b"service-worker", b"script")],
+        ]
+    ]
+    for path, method, headers in asked_for * 2:
+        for _ in range(2):
+            answer = ask(application, f"/media/{path}", method, headers)
+            with monkeypatch.context() as patched:
+                patched.setattr(memory_cache.MemoryCache, "kept_nowait", lambda *_: None)
+                assert ask(reading, f"/media/{path}", method, headers) == answer
