@@ -52,9 +52,9 @@ _STREAM = ("__aiter__", "__iter__", "streaming_content")
 # A response with one of these is already a part of a file, is not bare bytes, or is for a proxy.
 _NOT_PLAIN = frozenset({b"content-range", b"transfer-encoding", b"x-accel-redirect", b"x-sendfile"})
 
-# A representation has them in fields of its own.
+# A representation has them in fields of its own. The server, or the writer for Daphne, adds Date.
 _DESCRIBED = frozenset(
-    b"accept-ranges cache-control content-length content-type etag last-modified".split()
+    b"accept-ranges cache-control content-length content-type date etag last-modified".split()
 )
 
 

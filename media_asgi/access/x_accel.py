@@ -33,6 +33,7 @@ _OF_THE_FILE = frozenset(
         *(b"etag", b"last-modified", b"transfer-encoding"),
         b"content-language",  # Django's LocaleMiddleware sets it, as for a page
         b"content-type",  # see deliberate_type. A multipart response has its own
+        b"date",  # the server, or the writer for Daphne, adds its own
     }
 )
 

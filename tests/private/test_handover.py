@@ -345,6 +345,15 @@ def test_a_hand_over_may_be_framed_by_the_site_itself(site: Site) -> None:
 
 
 @on("daphne")
+def test_a_hand_over_has_one_date_whatever_the_application_says(site: Site) -> None:
+    path = site.put("protected/dated.pdf", DATA)
+    date = "Mon, 02 Jan 2006 15:04:05 GMT"
+    for fields in ((), (("Range", "bytes=0-0"),), (("If-None-Match", "*"),)):
+        response = site.get("/sync/answer/", *fields, header=[accel(path), f"Date: {date}"])
+        assert response["date"] != date
+
+
+@on("daphne")
 def test_an_application_without_a_cache_control_of_its_own(site: Site) -> None:
     site.put("protected/uncached.pdf", DATA)
     for way in (*BY_HAND.values(), *DOWNLOADVIEW.values()):

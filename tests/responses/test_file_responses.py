@@ -119,6 +119,12 @@ def test_headers_of_the_view_stay(site: Site) -> None:
     assert "content-type" not in unchanged
 
 
+def test_a_date_of_the_view_is_not_sent_beside_the_real_one(site: Site) -> None:
+    date = "Mon, 02 Jan 2006 15:04:05 GMT"
+    url = f"/sync/open/letters.bin?header=Date:%20{date.replace(' ', '%20')}"
+    assert site.get(url)["date"] != date
+
+
 def test_validators_of_the_view_count(site: Site) -> None:
     date = "Mon, 02 Jan 2006 15:04:05 GMT"
     url = f"/sync/open/letters.bin?header=ETag:%20%22own%22&header=Last-Modified:%20{date}"
