@@ -2,7 +2,6 @@
 Checks and prepares the options of a location. An invalid option is ``ImproperlyConfigured``.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -36,10 +35,10 @@ def prepare(one: Any) -> None:
             _set(one, name, prepared(one._option(name), value))
     if one.cache_control is not None and not callable(one.cache_control):
         _set(one, "cache_control", one._checked_cache_control(one.cache_control))
-    if one.cache is not None and isinstance(one.root, str | os.PathLike):
+    if one.cache is not None and len(one.folders) == len(one.roots):  # none: root is a callable
         raise ImproperlyConfigured(
-            f"{one._option('cache')} is set, but its root is the folder {one.root!r}, "
-            "whose files are on this machine anyway. Leave cache out."
+            f"{one._option('cache')} is set, but root is {one.root!r}, and the files of a "
+            "folder are on this machine anyway. Leave cache out."
         )
 
 

@@ -65,6 +65,8 @@ def refusal(call: Any, /, *args: Any, **options: Any) -> str:
     return str(raised.value)
 
 
+CACHE = DiskCache("/srv/cache", max_size=1)
+
 # The options beside a right url and root; what the message must name: option, value and cure.
 REFUSED: list[Any] = [
     ({"source": "s3://bucket"}, ["source", "'s3://bucket'", "ObjectSource"]),
@@ -120,7 +122,10 @@ REFUSED: list[Any] = [
     ({"leeway": "5"}, ["leeway", "'5'"]),
     ({"leeway": -1}, ["leeway", "-1"]),
     ({"cache": "/srv/cache"}, ["cache", "'/srv/cache'", "DiskCache"]),
-    ({"cache": DiskCache("/srv/cache", max_size=1)}, ["cache", "the folder", "Leave cache out"]),
+    *(
+        ({"root": root, "host": ".a.example", "cache": CACHE}, ["cache", "Leave cache out"])
+        for root in ("/srv/media", ["/srv/a", "/srv/b"], str)
+    ),
     ({"login_redirect": True}, ["login_redirect", "callable", "leave login_redirect out"]),
     ({"credentials": "instance"}, ["credentials", "only a bucket", "leave credentials out"]),
     ({"root": "s4://bucket"}, ["root", "'s4://bucket'", "s3://bucket/prefix"]),
@@ -380,6 +385,13 @@ def test_the_prefix_of_a_locations_url(tmp_path: Path, url: str, prefix: str) ->
     assert Location(url=url, root=tmp_path).prefix == prefix
     with override_settings(MEDIA_URL=url, MEDIA_ROOT=str(tmp_path)):
         assert Location.media().prefix == prefix
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/prefix", ["/srv/media", "s3://bucket"]])
+def test_a_bucket_by_its_url_may_have_a_cache(root: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "tests")
+    assert Location(url="/m/", root=root, cache=CACHE).cache is CACHE
 
 
 def test_roots_that_a_location_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
