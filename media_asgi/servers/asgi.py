@@ -199,7 +199,8 @@ class TransportResponseWriter(ASGIResponseWriter):
         try:
             await self._send(_start(status, headers))
             await self._send({"type": "http.response.body", "body": body})
-        except OSError:
+        except (OSError, RuntimeError) as error:
+            self._check_is_gone(error)
             return "left"
         if is_tls or transport.get_write_buffer_size():
             self._watch()
@@ -233,12 +234,23 @@ class TransportResponseWriter(ASGIResponseWriter):
             raise ClientDisconnectedError
         try:
             await self._send(message)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            self._check_is_gone(error)
             raise ClientDisconnectedError from error
         if not self._has_waited and not transport.is_closing():
             self._has_waited = transport.get_write_buffer_size() > WRITE_BUFFER_LIMIT
         if self._watched is not None:
             self._watched.written = self._written
+
+    def _check_is_gone(self, error: Exception) -> None:
+        """Raise the error of ``send`` again, unless it means that the client has gone.
+
+        uvloop refuses to write to a closed transport by RuntimeError. uvicorn's ``send`` tries to
+        if it was waiting for the client, who has sent another request before: then only that
+        request is told of the end.
+        """
+        if not isinstance(error, OSError) and not self._transport.is_closing():
+            raise error
 
     def _watch(self, *, is_active: bool = False) -> stalled.Watched:
         return stalled.watch(

@@ -1,11 +1,12 @@
 """The access log on real servers: how each answer ended."""
 
 import os
+import time
 from collections.abc import Callable
 
 import pytest
 
-from ..support.client import Connection, Truncated
+from ..support.client import Connection, Truncated, head
 from ..support.site import Site
 from .support import FILES, GIB
 
@@ -65,6 +66,19 @@ def test_a_client_that_leaves(site: Site, way: str) -> None:
     method, status, sent, ending = line(site, url)
     assert (method, status, ending) == ("GET", "200", "left")
     assert 0 < int(sent) < GIB
+
+
+def test_a_client_that_leaves_after_another_request(site: Site) -> None:
+    big(site, "pipelined.bin")
+    url = "/media/pipelined.bin"
+    with Connection(site.server, rcvbuf=64 << 10) as client:
+        client.send(head(url) + head("/media/letters.bin"))
+        next(client.body(client.head()))
+        time.sleep(0.5)  # the server waits for its client
+        client.reset()
+    method, status, _, ending = line(site, url)
+    assert (method, status, ending) == ("GET", "200", "left")
+    assert "Traceback" not in site.server.log
 
 
 @pytest.mark.parametrize("way", ["url", "file-response"])
