@@ -153,7 +153,8 @@ class MediaMiddleware:
             if mount or host or path.startswith(self._prefixes) or "//" in path:
                 found = self.router.find(scope, mount, handlers)
                 if found is None and handlers and handlers[-1].location.owns_host:
-                    found = handlers[-1], "", ("",)  # a target such as "*", or a full URL
+                    # A target such as "*", or a full URL. The empty path would be the index.
+                    found = handlers[-1], path, ("",)
                 if found is not None and not found[0].is_internal:
                     handler, rest, urls = found
                     if host:

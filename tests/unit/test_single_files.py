@@ -227,6 +227,13 @@ def test_a_folder_gives_its_index(public: Path) -> None:
     assert get("/s/", "POST").status == 405
 
 
+@pytest.mark.parametrize("path", ["*", "http://a.example/", "http://a.example/a.txt"])
+def test_a_target_that_is_not_a_path_is_not_the_index(public: Path, path: str) -> None:
+    get = site(public, url="/", host="a.example")
+    assert get("/", headers=[(b"host", b"a.example")]).body == b"top"
+    assert get(path, headers=[(b"host", b"a.example")]).status == 404
+
+
 def test_a_folder_without_the_slash_is_redirected_to_it(public: Path) -> None:
     get = site(public)
     for method in ("GET", "HEAD"):
