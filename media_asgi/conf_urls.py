@@ -22,6 +22,11 @@ def single_file(url: str, root: str) -> str:
     return name if _has_type(path) and _has_type(name) else ""
 
 
+def is_of_one_file(url: str) -> bool:
+    """Does a location's URL end in the name of a file?"""
+    return _has_type(split_url(url).path)
+
+
 def _has_type(name: str) -> bool:
     return content_type(name) != DEFAULT_TYPE
 

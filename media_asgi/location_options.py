@@ -26,6 +26,12 @@ def prepare(one: Any) -> None:
     _set(one, "file", conf_urls.single_file(one.url, folder) if folder else "")
     if one.file:
         _set(one, "prefix", one.prefix.rstrip("/"))
+    if not folder and conf_urls.is_of_one_file(one.url):
+        raise ImproperlyConfigured(
+            f"url of the location {one.url!r} is that of one file, which can't come from "
+            f"{one.root or one.source!r}. Give one file of this machine as root, or end url with "
+            "a slash."
+        )
     for name, why in _conflicts(one):
         if value := getattr(one, name):
             raise ImproperlyConfigured(f"{one._option(name)} is {value!r}, but {why}")

@@ -74,6 +74,13 @@ REFUSED: list[Any] = [
     ({"root": "s3://"}, ["root", "'s3://'", "s3://bucket/prefix"]),
     ({"root": "s3://key:secret@bucket"}, ["root", "s3://bucket/prefix", "environment"]),
     ({"root": []}, ["root", "[]", "BASE_DIR"]),
+    *(
+        ({"url": "/robots.txt", "host": ".a.example", **of}, ["'/robots.txt'", "one file", "slash"])
+        for of in (
+            *({"root": ["/srv/robots.txt", "/srv/b.txt"]}, {"root": str}),
+            {"root": None, "source": StorageSource(InMemoryStorage())},
+        )
+    ),
     ({"root": ["/srv/media", ""]}, ["root", "''", "BASE_DIR"]),
     ({"url": None}, ["url", "None", '"/media/"']),
     ({"url": b"/media/"}, ["url", "b'/media/'", '"/media/"']),
