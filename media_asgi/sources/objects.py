@@ -15,6 +15,8 @@ from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from .base import (
     FileMissingError,
     SourceBusyError,
@@ -66,6 +68,7 @@ _READ = (
 
 # Azure takes a backslash in a name for a slash.
 _SEPARATOR = re.compile(r"[/\\]")
+_NOT_IN_A_KEY = frozenset({"", ".", ".."})
 
 
 class ObjectSource:
@@ -83,6 +86,11 @@ class ObjectSource:
             config_of(store)
         self._given = store
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        if self._prefix and not _NOT_IN_A_KEY.isdisjoint(_SEPARATOR.split(self._prefix[:-1])):
+            raise ImproperlyConfigured(
+                f"the prefix of a bucket is {prefix!r}, below which no object is served: it has an "
+                'empty segment, a "." or a "..". Leave that out.'
+            )
         self._has_told = False
         self._without_ranges: dict[str, None] = {}
         """Keys of which the store gives no part, so that whole objects are asked for."""
@@ -186,7 +194,7 @@ class ObjectSource:
             raise FileMissingError
         # The empty key is the bucket's listing. A client drops an empty or a dot segment, or goes
         # up by it, out of the prefix.
-        if not {"", ".", ".."}.isdisjoint(_SEPARATOR.split(key)):
+        if not _NOT_IN_A_KEY.isdisjoint(_SEPARATOR.split(key)):
             raise FileMissingError
         return key
 

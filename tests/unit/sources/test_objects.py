@@ -13,7 +13,8 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from obstore.store import S3Store
+from django.core.exceptions import ImproperlyConfigured
+from obstore.store import MemoryStore, S3Store
 
 from media_asgi.sources import object_clients, object_file, objects
 from media_asgi.sources.base import (
@@ -111,6 +112,12 @@ def _quick_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Round trips
+
+
+@pytest.mark.parametrize("prefix", ["a/../b", "..", "./a", "a//b", "a\\..\\b"])
+def test_a_prefix_that_no_key_can_have_is_refused(prefix: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="prefix of a bucket"):
+        ObjectSource(MemoryStore(), prefix)
 
 
 def test_a_whole_object_is_one_get(start: Start) -> None:
@@ -741,7 +748,8 @@ def test_what_is_not_gzip_is_passed_on_as_it_is(start: Start, stored: bytes) -> 
 
 CHILD = """
 import asyncio, os, sys
-from obstore.store import S3Store
+from django.core.exceptions import ImproperlyConfigured
+from obstore.store import MemoryStore, S3Store
 from media_asgi.sources.base import SourceError, WHOLE
 from media_asgi.sources.objects import ObjectSource
 
