@@ -41,10 +41,10 @@ def prepare(one: Any) -> None:
             _set(one, name, prepared(one._option(name), value))
     if one.cache_control is not None and not callable(one.cache_control):
         _set(one, "cache_control", one._checked_cache_control(one.cache_control))
-    if one.cache is not None and len(one.folders) == len(one.roots):  # none: root is a callable
+    if one.cache is not None and not any(hasattr(root, "place") for root in one.roots):
         raise ImproperlyConfigured(
-            f"{one._option('cache')} is set, but root is {one.root!r}, and the files of a "
-            "folder are on this machine anyway. Leave cache out."
+            f"{one._option('cache')} is set, but keeps only objects of a bucket, and not files of "
+            f"{one.root or one.source!r}. Leave cache out."
         )
 
 

@@ -131,7 +131,7 @@ REFUSED: list[Any] = [
     ({"cache": "/srv/cache"}, ["cache", "'/srv/cache'", "DiskCache"]),
     *(
         ({"root": root, "host": ".a.example", "cache": CACHE}, ["cache", "Leave cache out"])
-        for root in ("/srv/media", ["/srv/a", "/srv/b"], str)
+        for root in ("/srv/media", ["/srv/a", "/srv/b"], str, StorageSource(InMemoryStorage()))
     ),
     ({"login_redirect": True}, ["login_redirect", "callable", "leave login_redirect out"]),
     ({"credentials": "instance"}, ["credentials", "only a bucket", "leave credentials out"]),
