@@ -110,7 +110,8 @@ def root_folder(root: str | os.PathLike[str], url: str) -> str:
     if (path := path_text(root)) is None or "://" in path:
         raise ImproperlyConfigured(
             f"root of the location {url!r} is {root!r}. Give the folder that holds its files, such "
-            'as BASE_DIR / "media", or a bucket: "s3://bucket/prefix", "gs://..." or "az://...".'
+            'as BASE_DIR / "media"; or, unless a callable of the host returns it, a bucket: '
+            '"s3://bucket/prefix", "gs://..." or "az://...".'
         )
     # A link to the project's own folder counts too. The path that is opened later is the one as
     # given, so that a link may be turned to another folder while the server runs.
