@@ -68,11 +68,8 @@ PHASES = [
 
 
 def phases(site: WatchedSite) -> Sequence[Callable[[Connection, str, list[tuple[str, str]]], None]]:
-    """All, but for pipelining where the server's own care for it is wanting, whatever it serves.
-
-    Hypercorn keeps a task for each such client for ever, uvicorn on uvloop logs an exception.
-    """
-    return PHASES[:-1] if site.server.name in ("hypercorn", "uvicorn") else PHASES
+    """All, but for pipelining on hypercorn, which keeps a task for each such client for ever."""
+    return PHASES[:-1] if site.server.name == "hypercorn" else PHASES
 
 
 def put(site: WatchedSite) -> str:
