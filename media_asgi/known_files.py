@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .access.base import HeaderOverrides
 from .http import response
 from .http.cors import CORS
-from .http.headers import NOSNIFF, override
+from .http.headers import NOSNIFF, KeptHeaders, override
 from .http.media_types import SANDBOX, content_type, runs_no_script
 from .http.representation import FileInfo, Representation, describe, etag_with
 from .http.response import Response
@@ -75,6 +75,7 @@ class KnownFiles:
             return known
         if len(self._files) >= _MAX_KNOWN:
             del self._files[next(iter(self._files))]
+        known = known._replace(full=_kept(full), not_modified=_kept(not_modified))
         self._files[key] = known
         return known
 
@@ -97,6 +98,10 @@ class KnownFiles:
         if self._location.sandbox and not runs_no_script(type_.decode("latin-1")):
             headers.append((b"content-security-policy", SANDBOX))
         return override(headers, self._location.headers_for(path))
+
+
+def _kept(answer: Response) -> Response:
+    return answer._replace(headers=KeptHeaders(answer.headers))
 
 
 def _common_headers(location: Location, security: SecuritySettings, *, secure: bool) -> Headers:

@@ -5,6 +5,7 @@ Pure. Names are in lower case.
 """
 
 from collections.abc import Collection, Iterable, Set
+from typing import Any
 
 from ..types import Headers
 
@@ -13,6 +14,15 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 # Every line of these counts (RFC 9110 section 12.5.5, CSP3 section 3.1), so they are added.
 _ADDED = frozenset({b"vary", b"content-security-policy"})
+
+
+class KeptHeaders(list[tuple[bytes, bytes]]):
+    """The header fields of many responses, which nobody changes.
+
+    ``joined``: for a server's writer, to remember what it makes of them.
+    """
+
+    joined: Any = None
 
 
 def override(base: Iterable[tuple[bytes, bytes]], over: Iterable[tuple[bytes, bytes]]) -> Headers:

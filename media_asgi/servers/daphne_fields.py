@@ -1,9 +1,9 @@
 """
 The header fields of a response under Daphne over HTTP/1.1, in one piece.
 
-Twisted checks each field of each response, and writes it in four pieces. For a small response this
-is a twentieth of the time. Most responses have the fields of an earlier one, but for ``Date``. So
-Twisted checks those once, and is then given all their lines as the value of the first field.
+Daphne and Twisted check each field of each response, and write it in four pieces. That takes 8 µs
+of the 200 of a small response. Fields that are kept for many responses are checked once. Then
+Twisted is given their lines as a part of the value of Date, which takes 5 µs.
 
 Facts that this module rests on (Twisted 24.7 to 26.10):
 
@@ -18,17 +18,37 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from ..http.headers import KeptHeaders
 from ..types import Headers
 
 
 def joined_fields(request: Any, headers: Headers, date: bytes) -> Any:
     """A value for ``request.responseHeaders``; ``None`` if the fields are to be sent one by one."""
+    if type(headers) is not KeptHeaders:
+        return None
     channel: Any = type(getattr(request, "channel", None))
     fields = _fields_for(channel)
     # Twisted has put a field of its own there: "Connection: close".
     if fields is None or next(request.responseHeaders.getAllRawHeaders(), None) is not None:
         return None
-    return fields(tuple(headers), date)
+    if headers.joined is None:
+        headers.joined = _join(headers)
+    return fields(headers.joined, date)
+
+
+def _join(headers: Headers) -> tuple[Any, bytes]:
+    """The same as Twisted's, to be looked at only, and their lines."""
+    from twisted.web.http_headers import Headers as TwistedHeaders
+
+    checked = TwistedHeaders()
+    for name, value in headers:
+        checked.addRawHeader(name, value)
+    lines = [
+        b"\r\n%b: %b" % (name, value)
+        for name, values in checked.getAllRawHeaders()
+        for value in values
+    ]
+    return checked, b"".join(lines)
 
 
 @functools.cache
@@ -37,12 +57,12 @@ def _fields_for(channel: Any) -> Any:
     fields = _joined_fields_class()
     written: list[bytes] = []
     stand_in = SimpleNamespace(transport=SimpleNamespace(writeSequence=written.extend))
-    headers = fields(((b"etag", b'"a"'), (b"vary", b"Cookie")), b"now")
     try:
-        channel.writeHeaders(stand_in, b"HTTP/1.1", b"200", b"OK", headers)
+        joined = fields(_join([(b"vary", b"Cookie")]), b"now")
+        channel.writeHeaders(stand_in, b"HTTP/1.1", b"200", b"OK", joined)
     except Exception:  # HTTP/2, or an older Twisted
         return None
-    expected = b'HTTP/1.1 200 OK\r\nDate: now\r\nETag: "a"\r\nVary: Cookie\r\n\r\n'
+    expected = b"HTTP/1.1 200 OK\r\nDate: now\r\nVary: Cookie\r\n\r\n"
     return fields if b"".join(written) == expected else None
 
 
@@ -53,10 +73,10 @@ def _joined_fields_class() -> Any:
     class JoinedFields(TwistedHeaders):
         """The fields of one response. Those that Twisted and Daphne add come first."""
 
-        def __init__(self, headers: tuple[tuple[bytes, bytes], ...], date: bytes) -> None:
+        def __init__(self, joined: tuple[TwistedHeaders, bytes], date: bytes) -> None:
             super().__init__()
-            self._checked, joined = _check_and_join(headers)
-            self._fields = ((b"Date", (date,)), *joined)
+            self._checked, lines = joined
+            self._lines = date + lines
 
         def hasHeader(self, name: Any) -> bool:  # noqa: N802
             return super().hasHeader(name) or self._checked.hasHeader(name)
@@ -66,18 +86,6 @@ def _joined_fields_class() -> Any:
 
         def getAllRawHeaders(self) -> Iterator[Any]:  # noqa: N802
             yield from super().getAllRawHeaders()
-            yield from self._fields
-
-    @functools.lru_cache(1024)
-    def _check_and_join(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[TwistedHeaders, Any]:
-        checked = TwistedHeaders()
-        for name, value in headers:
-            checked.addRawHeader(name, value)
-        lines = [(name, value) for name, values in checked.getAllRawHeaders() for value in values]
-        if not lines:
-            return checked, ()
-        (first, value), *others = lines
-        joined = b"\r\n".join([value, *(b"%b: %b" % line for line in others)])
-        return checked, ((first, (joined,)),)
+            yield b"Date", (self._lines,)
 
     return JoinedFields

@@ -11,9 +11,12 @@ from twisted.web._http2 import H2Stream
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers as TwistedHeaders
 
+from media_asgi.http.headers import KeptHeaders
 from media_asgi.servers.daphne_fields import joined_fields
 
-HEADERS = [(b"content-length", b"3"), (b"etag", b'"a"'), (b"vary", b"Cookie"), (b"vary", b"Origin")]
+HEADERS = KeptHeaders(
+    [(b"content-length", b"3"), (b"etag", b'"a"'), (b"vary", b"Cookie"), (b"vary", b"Origin")]
+)
 
 
 def request_on(channel: Any) -> Any:
@@ -44,7 +47,7 @@ def test_twisted_writes_joined_fields_as_it_writes_them_one_by_one(
     one_by_one = TwistedHeaders()
     for name, value in headers:
         one_by_one.addRawHeader(name, value)
-    joined = joined_fields(request_on(HTTPChannel), headers, b"now")
+    joined = joined_fields(request_on(HTTPChannel), KeptHeaders(headers), b"now")
     assert written(joined) == [b"Date: now", *written(one_by_one)]
 
 
@@ -64,6 +67,10 @@ def test_twisted_finds_a_joined_field_by_its_name() -> None:
     assert fields.hasHeader(b"etag")
     assert fields.getRawHeaders(b"x-none") is None
     assert not fields.hasHeader("x-none")
+
+
+def test_fields_of_one_response_alone_go_one_by_one() -> None:
+    assert joined_fields(request_on(HTTPChannel), [*HEADERS], b"now") is None
 
 
 def test_a_connection_that_twisted_closes_gets_its_fields_one_by_one() -> None:
