@@ -123,7 +123,7 @@ class LocalSource:
         """The version of a file that was there half a second ago.
 
         One system call tells it if the name has one segment, which leads nowhere but into the root.
-        The kernel still has such a name, so that the disk isn't asked.
+        The kernel nearly always still has the name, so that the disk isn't asked.
         """
         folder = self._folder_now()
         if folder is None or folder.guard is not None or b"/" in name:
