@@ -53,7 +53,7 @@ TARGETS = (
     Target("granian-tls", "10MiB", "nginx", 1.3),
     Target("daphne", "cold", "worst", 40),
     Target("uvicorn", "cold", "worst", 40),
-    Target("daphne", "warm", "usual", 1.2),
+    Target("daphne", "warm", "usual", 2),
     Target("daphne", "slow", "core", 5),
     Target("uvicorn", "slow", "core", 10),
     # A chunk, 256 KiB, and 64 KiB.
