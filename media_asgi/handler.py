@@ -116,11 +116,11 @@ class LocationHandler:
             path += self.location.file or self.location.index or ""
         method, headers = scope["method"], scope["headers"]
         fields = pick(headers, _FIELDS)
-        if not fields and method == "GET" and self._is_plain:
-            kept = self._responder.kept_nowait(path, secure=secure)
-            if kept is not None and not (file_sent.receivers or access_log.level):
+        if method == "GET" and self._is_plain and not (file_sent.receivers or access_log.level):
+            kept = self._responder.kept_nowait(path, fields, secure=secure)
+            if kept is not None:
                 writer = response_writer(scope, receive, send, self._context.send_timeout)
-                await writer.send(200, *kept)
+                await writer.send(*kept)
                 return
         request = FileRequest(method, path, fields, secure, headers)
         answer: Response | None

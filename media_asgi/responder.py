@@ -67,18 +67,23 @@ class Responder:
         self._dotfiles = bool(location.file) or location.dotfiles
         self._dotfile_log = DotfileLog(location)
 
-    def kept_nowait(self, path: str, *, secure: bool) -> tuple[Headers, bytes] | None:
-        """The headers and the body for a GET without conditions, if both are in memory.
+    def kept_nowait(
+        self, path: str, fields: Mapping[bytes, bytes], *, secure: bool
+    ) -> tuple[int, Headers, bytes] | None:
+        """The status, the headers and the body for a GET, if they are in memory.
 
-        It does what ``respond_nowait`` does for the commonest request, in a third of the steps.
+        It does what ``respond_nowait`` does for the commonest requests, in a third of the steps.
         """
         known = self._known.get((path, secure, ()))
-        if known is None or self._memory is None:
+        if known is None:
             return None
-        file = self._memory.kept_nowait(known.name)
+        if fields:
+            is_current = self._is_current(known, fields)
+            return (304, known.not_modified.headers, b"") if is_current else None
+        file = None if self._memory is None else self._memory.kept_nowait(known.name)
         if file is None or file.info.version != known.version:
             return None
-        return known.full.headers, file.content
+        return 200, known.full.headers, file.content
 
     def respond_nowait(
         self, request: FileRequest, changes: HeaderOverrides | None
