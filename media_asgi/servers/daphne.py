@@ -66,13 +66,7 @@ _SENDFILE_COUNT = 1024 * 1024
 # system, EOVERFLOW: beyond 2 GiB, ENOMEM), or both the file and the socket may have them
 # (ETIMEDOUT).
 _CLIENT_GONE = frozenset(
-    {
-        errno.EPIPE,
-        errno.ECONNRESET,
-        errno.ECONNABORTED,
-        errno.ENOTCONN,
-        errno.ESHUTDOWN,
-    }
+    {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN}
 )
 
 
