@@ -159,12 +159,12 @@ class LocalSource:
         """Is the root still this folder? ``False`` too if only the disk can tell."""
         try:
             fd = KERNEL.open(AT_FDCWD, self.path, FOLDER_FLAGS, RESOLVE_CACHED)
+            try:
+                status = os.fstat(fd)
+            finally:
+                os.close(fd)
         except OSError:
             return False
-        try:
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
         folder.since = time.monotonic()
         return folder.identity == (status.st_dev, status.st_ino)
 

@@ -67,6 +67,19 @@ async def test_the_loop_does_not_wait_for_the_disk(
 
 
 @pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
+async def test_a_look_at_a_root_whose_disk_fails_tells_nothing(
+    media: Path, executor: Workers, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = LocalSource(str(media), executor)
+    (await root.open(b"a.txt", WHOLE)).close()
+    for look in (root.look_again_nowait, root.version_nowait):
+        clock.moment += 1  # the root is looked at anew
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", Failing(errno.EIO))
+            assert look(b"a.txt") is None
+
+
+@pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
 async def test_what_is_cached_is_opened_and_read_on_the_loop(
     media: Path, executor: Workers, clock: Clock
 ) -> None:
