@@ -75,7 +75,7 @@ class ASGIResponseWriter:
 
     async def write(self, data: bytes) -> None:
         if self._written:
-            await next_turn()
+            await next_turn(len(data))
         self._written += len(data)
         message = {"type": "http.response.body", "body": data, "more_body": True}
         await self._deliver(message, self._send_timeout)

@@ -133,7 +133,7 @@ class DaphneResponseWriter(PushProducer):
     async def write(self, data: bytes) -> None:
         if self._sent:
             self._register()
-            await next_turn()
+            await next_turn(len(data))
         if self._is_lost:
             raise ClientDisconnectedError
         self._sent += len(data)
@@ -314,7 +314,7 @@ class DaphneResponseWriter(PushProducer):
             # Daphne's access log tells this number.
             self._request.sentLength += sent
             self._restart_clock()
-            await next_turn()
+            await next_turn(sent)
         return offset - region.start
 
     async def _writable(self, fd: int) -> None:

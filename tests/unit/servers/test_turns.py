@@ -6,15 +6,17 @@ import weakref
 
 import pytest
 
-from media_asgi.servers import turns
 from media_asgi.servers.turns import next_turn
+
+KIB = 1024
 
 
 class Loop:
     """Counts the turns, beside the downloads."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 256 * KIB) -> None:
         self.turn = 0
+        self.size = size
         self.had: list[tuple[int, str]] = []
 
     async def count(self) -> None:
@@ -24,13 +26,13 @@ class Loop:
 
     async def download(self, name: str, chunks: int) -> None:
         for _ in range(chunks):
-            await next_turn()
+            await next_turn(self.size)
             self.had.append((self.turn, name))
 
 
-def chunks_by_turn(*downloads: tuple[str, int]) -> list[list[str]]:
+def chunks_by_turn(*downloads: tuple[str, int], size: int = 256 * KIB) -> list[list[str]]:
     async def main() -> list[list[str]]:
-        loop = Loop()
+        loop = Loop(size)
         counting = asyncio.ensure_future(loop.count())
         await asyncio.gather(*(loop.download(*each) for each in downloads))
         counting.cancel()
@@ -49,9 +51,14 @@ def test_a_few_downloads_share_each_turn() -> None:
     assert chunks_by_turn(("a", 3), ("b", 3)) == [["a", "b"]] * 3
 
 
-def test_of_many_downloads_each_has_as_many_chunks_and_no_turn_has_many() -> None:
-    had = chunks_by_turn(*((f"{number}", 5) for number in range(32)))
-    assert all(len(names) == turns._CHUNKS for names in had)
+@pytest.mark.parametrize(
+    ("size", "chunks"), [(1, 4), (64 * KIB, 4), (256 * KIB, 4), (512 * KIB, 2), (4096 * KIB, 1)]
+)
+def test_of_many_downloads_each_has_as_many_chunks_and_no_turn_has_many(
+    size: int, chunks: int
+) -> None:
+    had = chunks_by_turn(*((f"{number}", 5) for number in range(32)), size=size)
+    assert all(len(names) == chunks for names in had)
     flat = [name for names in had for name in names]
     for begin in range(0, len(flat), 32):
         assert len(set(flat[begin : begin + 32])) == 32
