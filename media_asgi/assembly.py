@@ -123,8 +123,7 @@ class Assembly:
             follow_symlinks=location.follow_symlinks or bool(location.file),
             excluded=excluded,
         )
-        look = folder.look_again_nowait
-        files = MemoryCache(folder, max_file=self._context.chunk_size, look=look)
+        files = MemoryCache(folder, max_file=self._context.chunk_size)
         return Precompressed(files) if location.precompressed else files
 
 

@@ -51,6 +51,9 @@ ROOT_LIFETIME = 0.5
 # being unmounted. Seconds.
 _IDLE = 1.0
 
+# The kernel drops no name so soon after it was used (seconds). So many names are remembered.
+_STILL_KNOWN, _MAX_SEEN = 0.5, 1024
+
 # How often a worker tries again if the kernel answers EAGAIN without RESOLVE_CACHED (a rename raced
 # a ".." in a link, or a lease is being broken), and its pause in between, in seconds.
 _RETRIES, _RETRY_PAUSE = 20, 0.01
@@ -65,9 +68,10 @@ logger = logging.getLogger("media_asgi")
 class _Folder:
     """The open root. It is closed with its last reference, in any thread."""
 
-    __slots__ = ("fd", "guard", "identity", "is_distant", "since")
+    __slots__ = ("fd", "guard", "identity", "is_distant", "seen", "since")
 
     def __init__(self, path: bytes) -> None:
+        self.seen: dict[bytes, float] = {}  # names, and when the kernel had them
         self.since = time.monotonic()
         self.fd = os.open(path, FOLDER_FLAGS)
         self.identity = identity_of(os.fstat(self.fd))
@@ -107,35 +111,32 @@ class LocalSource:
 
     def version_nowait(self, name: bytes) -> Hashable | None:
         """The version, without opening the file for reading, which takes longer."""
-        folder = self._folder_now()
+        now = time.monotonic()
+        folder = self._folder_now(now)
         if folder is None or folder.guard is not None:
             return None
         try:
+            # One call, not three, if the name has one segment, which leads nowhere but into the
+            # root. It may ask the disk, but the kernel still has a name that it had a moment ago.
+            if now - folder.seen.get(name, -math.inf) < _STILL_KNOWN and b"/" not in name:
+                status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+                if not S_ISLNK(status.st_mode):
+                    folder.seen[name] = now
+                    return file_version(status)
             fd = KERNEL.open_cached(folder.fd, name, TO_LOOK_AT)
             try:
-                return file_version(os.fstat(fd))
+                version = file_version(os.fstat(fd))
             finally:
                 os.close(fd)
         except OSError:  # open says what is wrong
             return None
-
-    def look_again_nowait(self, name: bytes) -> Hashable | None:
-        """The version of a file that was there half a second ago.
-
-        One system call tells it if the name has one segment, which leads nowhere but into the root.
-        The kernel nearly always still has the name, so that the disk isn't asked.
-        """
-        folder = self._folder_now()
-        if folder is None or folder.guard is not None or b"/" in name:
-            return self.version_nowait(name)
-        try:
-            status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
-        except OSError:
-            return None
-        return self.version_nowait(name) if S_ISLNK(status.st_mode) else file_version(status)
+        if len(folder.seen) >= _MAX_SEEN:
+            folder.seen.clear()
+        folder.seen[name] = now
+        return version
 
     def open_nowait(self, name: bytes, wanted: Wanted) -> LocalFile | None:
-        folder = self._folder_now()
+        folder = self._folder_now(time.monotonic())
         if folder is None:
             return None
         try:
@@ -146,9 +147,9 @@ class LocalSource:
                 return None
             raise open_error(error) from error
 
-    def _folder_now(self) -> _Folder | None:
+    def _folder_now(self, now: float) -> _Folder | None:
         folder = self._folder
-        if folder is not None and time.monotonic() - folder.since > ROOT_LIFETIME:
+        if folder is not None and now - folder.since > ROOT_LIFETIME:
             if self._excluded:
                 return None  # open asks where those are
             if not self._is_current(folder):

@@ -5,7 +5,7 @@ To see that a file is still the same takes half as long as to read it.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable
 
 from ..http.representation import FileInfo, is_settled
 from .base import NOTHING, WHOLE, Source, SourceFile, Wanted
@@ -54,26 +54,14 @@ class MemoryCache:
     A file that is asked for is compared with the source, each time. Content is kept only if a
     change would give the file another version, and only if no waiting was needed to get it: on a
     network file system the version may be an old one.
-
-    ``look``: the version of a file that was there half a second ago, by default as the source's
-    ``version_nowait`` tells it.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        *,
-        max_file: int,
-        look: Callable[[bytes], Hashable | None] | None = None,
-    ) -> None:
+    def __init__(self, source: Source, *, max_file: int) -> None:
         self._source = source
-        self._look = look or source.version_nowait
+        self.version_nowait = source.version_nowait
         self._max_file = min(max_file, _CAPACITY)
         self._files: dict[bytes, MemoryFile] = {}
         self._size = 0
-
-    def version_nowait(self, name: bytes) -> Hashable | None:
-        return self._source.version_nowait(name)
 
     def open_nowait(self, name: bytes, wanted: Wanted) -> SourceFile | None:
         if (wanted is WHOLE or wanted is NOTHING) and (kept := self.kept_nowait(name)) is not None:
@@ -88,7 +76,7 @@ class MemoryCache:
         kept = self._files.get(name)
         if kept is None or time.monotonic() > kept.until:
             return None
-        if self._look(name) != kept.info.version:
+        if self.version_nowait(name) != kept.info.version:
             self._evict(name)
             return None
         return kept

@@ -72,11 +72,49 @@ async def test_a_look_at_a_root_whose_disk_fails_tells_nothing(
 ) -> None:
     root = LocalSource(str(media), executor)
     (await root.open(b"a.txt", WHOLE)).close()
-    for look in (root.look_again_nowait, root.version_nowait):
-        clock.moment += 1  # the root is looked at anew
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fstat", Failing(errno.EIO))
-            assert look(b"a.txt") is None
+    clock.moment += 1  # the root is looked at anew
+    monkeypatch.setattr(os, "fstat", Failing(errno.EIO))
+    assert root.version_nowait(b"a.txt") is None
+
+
+@pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
+async def test_a_name_is_looked_at_by_one_call_only_soon_after_the_kernel_had_it(
+    media: Path, executor: Workers, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = LocalSource(str(media), executor)
+    (await root.open(b"a.txt", WHOLE)).close()
+    opened: list[bytes] = []
+    open_cached = KERNEL.open_cached
+
+    def counted(folder: int, name: bytes, cached: Any) -> int:
+        opened.append(name)
+        return open_cached(folder, name, cached)
+
+    monkeypatch.setattr(KERNEL, "open_cached", counted)
+
+    def look(name: bytes) -> int:
+        """How often the file is opened."""
+        opened.clear()
+        assert root.version_nowait(name) is not None
+        return len(opened)
+
+    assert [look(b"a.txt"), look(b"a.txt")] == [1, 0]
+    clock.moment += 0.4
+    assert look(b"a.txt") == 0
+    clock.moment += 0.4
+    assert look(b"a.txt") == 0, "the last look counts"
+    clock.moment += 0.6
+    assert [look(b"a.txt"), look(b"a.txt")] == [1, 0]
+    assert [look(b"folder/b.txt"), look(b"folder/b.txt")] == [1, 1], "a folder may be a link"
+    media.rename(media.with_name("before"))
+    media.mkdir()
+    (media / "a.txt").write_bytes(b"of another root")
+    clock.moment += 0.45
+    assert look(b"a.txt") == 0, "the root is still the old one"
+    clock.moment += 0.2
+    assert root.version_nowait(b"a.txt") is None, "a worker opens the new one"
+    (await root.open(b"a.txt", WHOLE)).close()
+    assert look(b"a.txt") == 1, "and its name may not be known"
 
 
 @pytest.mark.skipif(not KERNEL.cached, reason="no RESOLVE_CACHED")
