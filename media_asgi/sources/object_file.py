@@ -22,7 +22,7 @@ from .object_clients import BaseError
 from .object_errors import ChangedError, DeniedError, NoRangesError, RangeError, translated
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetResult, ObjectMeta
 
 # After a drop in the middle of an object, wait so long before each try to go on. Seconds.
 _RESUMES = (0.1, 0.5, 2.0)
@@ -52,9 +52,9 @@ class ObjectFile:
         self._ask = get
         self._key = key
         self._without_ranges = without_ranges
-        self._identity = _identity(head)
         self._body = body
         meta, attributes = head.meta, head.attributes
+        self._identity = _identity(meta)
         tag = meta["e_tag"]
         # obstore says 1970 where the store says nothing.
         modified = int(meta["last_modified"].timestamp() * 1e9) or None
@@ -100,7 +100,8 @@ class ObjectFile:
         while position < stop:
             size = chunk_size()
             end = min(stop, position + span)
-            get = _Get(await self._chunks(position, end, size), ends_early=self._has_ranges)
+            chunks = await self._chunks(position, end, size)
+            get = _Get(chunks, end - position, ends_early=self._has_ranges)
             taken = 0.0
             failure: SourceError | None = None
             try:
@@ -149,19 +150,20 @@ class ObjectFile:
             raise FileReadError(str(error)) from error
         except (ChangedError, RangeError, DeniedError, FileMissingError) as error:
             raise FileReadError(f"the object changed or went before byte {start}") from error
-        if _identity(result) != self._identity:
+        if _identity(result.meta) != self._identity:
             _end(result)
             raise FileReadError(f"the object changed before byte {start}")
         return result
 
 
 class _Get:
-    """A GET that goes on. With ``ends_early`` it ends if its client is slow."""
+    """A GET of ``length`` bytes. With ``ends_early`` it ends if its client is slow."""
 
     is_slow = False
 
-    def __init__(self, chunks: Any, *, ends_early: bool) -> None:
+    def __init__(self, chunks: Any, length: int, *, ends_early: bool) -> None:
         self._chunks = chunks
+        self._left = length
         self._ends_early = ends_early
         self._data = b""
         self._position = 0
@@ -176,7 +178,8 @@ class _Get:
             if self._timer is not None:
                 self._timer.cancel()
             self._data = await anext(self._chunks)
-            if self._ends_early:
+            self._left -= len(self._data)
+            if self._ends_early and self._left > 0:
                 self._timer = asyncio.get_running_loop().call_later(_SLOW, self._give_up)
         start, stop = self._position, len(self._data)
         if stop - start > 2 * size:
@@ -207,8 +210,7 @@ def _end(result: "GetResult") -> None:
     result.stream()
 
 
-def _identity(result: "GetResult") -> tuple[str | None, int, float]:
-    meta = result.meta
+def _identity(meta: "ObjectMeta") -> tuple[str | None, int, float]:
     return meta["e_tag"], meta["size"], meta["last_modified"].timestamp()
 
 
