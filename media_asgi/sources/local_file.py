@@ -32,6 +32,11 @@ _refusing_nowait: set[int] = set()  # file systems (st_dev) without RWF_NOWAIT
 
 _scratch = threading.local()
 
+# glibc gives what is free at the end of its heap back to the kernel, which then clears the same
+# pages for the next chunk. It keeps twice as much as the largest block that it ever gave back by
+# itself (mallopt(3), M_MMAP_THRESHOLD). This is one.
+bytearray(1024 * 1024)
+
 _SMALL = 16 * 1024
 
 # If the disk is read, the kernel is told that so many bytes after the chunk are wanted next.
