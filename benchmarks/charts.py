@@ -19,6 +19,7 @@ COLOURS = {
     "servestatic": "#2b8a57",
     "django": "#8b49c9",
     "floor": "#7a828c",
+    "calls": "#a9b0b8",
     "nginx": "#b3880a",
 }
 INK, PALE = "#59636e", "#e3e8ed"

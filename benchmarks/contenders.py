@@ -1,5 +1,6 @@
 """The applications that are compared, each around the same inner application."""
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -88,6 +89,35 @@ def floor(app: Application, root: Path) -> Application:
     return application
 
 
+def floor_with_calls(app: Application, root: Path) -> Application:
+    """The floor, and the system calls of the package's hit, whose results are not used.
+
+    They look at the file. For a part of it they open, look, read and close.
+    """
+    from media_asgi.sources.openat2 import KERNEL, TO_READ
+
+    answer = floor(app, root)
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    buffer = bytearray(256 * 1024)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/media/"):
+            name = scope["path"].removeprefix("/media/")
+            ranges = [value for key, value in scope["headers"] if key == b"range"]
+            if not ranges:
+                os.stat(name, dir_fd=folder, follow_symlinks=False)
+            else:
+                first, last = map(int, ranges[0].removeprefix(b"bytes=").split(b"-"))
+                opened = KERNEL.open_cached(folder, name.encode(), TO_READ)
+                os.fstat(opened)
+                part = memoryview(buffer)[: last + 1 - first]
+                os.preadv(opened, (part,), first, os.RWF_NOWAIT)
+                os.close(opened)
+        return await answer(scope, receive, send)
+
+    return application
+
+
 def no_application(name: str, app: Application, root: Path) -> Application:
     raise TypeError(f"{name} serves by itself")
 
@@ -108,6 +138,12 @@ CONTENDERS = {
             "floor",
             "floor",
             floor,
+            {"1GiB": "one message of 1 GiB is no way that anybody would serve a file"},
+        ),
+        Contender(
+            "calls",
+            "floor with the same system calls",
+            floor_with_calls,
             {"1GiB": "one message of 1 GiB is no way that anybody would serve a file"},
         ),
         Contender(
