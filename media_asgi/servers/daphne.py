@@ -7,10 +7,8 @@ Facts that this module rests on (Daphne 4.1 to 4.2, Twisted 24.7 to 26.10):
   ``twisted.web.http.Request``. What the client doesn't take piles up in its transport's buffer.
 - What is written is sent in the reactor's next turn, by ``doWrite`` (``IWriteDescriptor``). Calling
   it at once saves that turn, and tells whether the client takes the data.
-- ``finish()`` runs the next pipelined request though the buffer is full, and starts the channel's
-  60 s time-out though bytes are still waiting. After that time-out a socket is closed as soon as it
-  is writable. 15 s later it is reset, with all data that the kernel still had for it. So the last
-  message waits until Twisted's buffer is empty and the kernel's has room.
+- ``finish()`` runs the next pipelined request though the buffer is full. So the last message waits
+  until Twisted's buffer is empty and the kernel's has room (``daphne_idle``).
 - An exception after the response has started hangs the client, and stops Daphne's own reaper.
 """
 
@@ -18,15 +16,12 @@ import asyncio
 import contextlib
 import errno
 import os
-import time
-from socket import SHUT_WR
 from typing import Any
-
-from django.utils.http import http_date
 
 from ..sources.base import FileRegion, TruncatedFileError
 from ..sources.descriptor import Descriptor
 from ..types import Headers, Scope, Send
+from . import daphne_idle
 from .base import (
     MAX_KERNEL_BUFFER,
     WRITE_BUFFER_LIMIT,
@@ -35,8 +30,8 @@ from .base import (
     abort_on,
     log_cut,
 )
-from .daphne_fields import joined_fields
-from .peers import is_full, reset, unsent, window
+from .daphne_fields import date_field, joined_fields
+from .peers import reset
 from .push_producer import LONGEST_PAUSE, PushProducer
 from .turns import next_turn
 from .twisted_transports import (
@@ -45,7 +40,6 @@ from .twisted_transports import (
     buffered_above,
     encrypt,
     flush,
-    innermost,
     is_encrypted,
     is_plain,
     progress_of,
@@ -57,6 +51,10 @@ SENDFILE_FROM = 128 * 1024
 
 # About the length of a response's head, and what TLS adds to it and to a body of a few records.
 _HEAD_SIZE, _TLS_HEAD_SIZE = 512, 2048
+
+# A body that may be sent before the client has room for it. Each client that reads nothing holds
+# this much more.
+_AT_ONCE = 128 * 1024
 
 # One call without a bound moved 586 MB.
 _SENDFILE_COUNT = 1024 * 1024
@@ -89,11 +87,17 @@ class DaphneResponseWriter(PushProducer):
     async def send(self, status: int, headers: Headers, body: bytes) -> Ending:
         if self._is_lost:
             return "left"
-        fits = self._fits_in_socket(len(body))
+        is_idle = self._has_empty_buffers()
+        fits = is_idle and self._fits_in_socket(len(body))
         await self._send_head(status, headers)
-        if fits:
+        if fits or (is_idle and len(body) <= _AT_ONCE):
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await self._send({"type": "http.response.body", "body": body})
+            if not fits:
+                self._flush()  # Twisted's own call would leave a part, though the kernel has room
+                channel, path = self._channel, self.scope["path"]
+                channel._media_asgi_room = 0
+                daphne_idle.watch(channel, self._transport, self._send_timeout, path)
             return "complete"
         self._channel._media_asgi_room = 0
         self._start_clock()
@@ -121,7 +125,7 @@ class DaphneResponseWriter(PushProducer):
         await self._send_head(status, headers)
 
     async def _send_head(self, status: int, headers: Headers) -> None:
-        date = _date()
+        date = date_field()
         joined = joined_fields(self._request, headers, date[1])
         if joined is not None:
             self._request.responseHeaders = joined
@@ -167,15 +171,13 @@ class DaphneResponseWriter(PushProducer):
     async def finish(self) -> None:
         await self._drain()
         self._is_written = True
-        if self._would_lose_data():
+        if daphne_idle.would_lose_data(self._transport):
             try:
-                await self._wait_until(
-                    lambda: self._is_ended_by_server or not self._would_lose_data(), LONGEST_PAUSE
-                )
+                await self._wait_until(self._is_delivered, LONGEST_PAUSE)
             except ClientDisconnectedError as error:
                 if self._is_lost:
                     raise
-                self._close_gracefully(str(error))
+                daphne_idle.close_gracefully(self._transport, self.scope["path"], str(error))
         self._is_finishing = True
         self._unregister()
         self._reset_clock()
@@ -206,38 +208,13 @@ class DaphneResponseWriter(PushProducer):
     def _abort_transport(self) -> None:
         self._transport.abortConnection()
 
-    def _would_lose_data(self) -> bool:
-        """Would the client lose data if the connection were idle from now on?
-
-        Yes if the kernel's buffer is full. Over TLS also if that holds more than the client's
-        kernel takes, because Twisted first waits for the client to close its side.
-        """
-        if self._is_lost:
-            return False
-        try:
-            peer = innermost(self._transport).getHandle()
-            return is_full(peer) if self._is_plain else unsent(peer) > (window(peer) or 0)
-        except (AttributeError, OSError, ValueError):  # lost meanwhile
-            return False
-
-    def _close_gracefully(self, reason: str) -> None:
-        """Close the connection once the kernel has delivered everything, however long that takes.
-
-        Twisted closes a socket only when the kernel calls it writable. It does that at once for a
-        socket that is shut down.
-        """
-        log_cut(self.scope["path"], reason)
-        with contextlib.suppress(OSError):
-            innermost(self._transport).getHandle().shutdown(SHUT_WR)
-        self._transport.loseConnection()
-
     def _finished_by_server(self) -> None:
         # Nothing of ours may follow: the client would take it for the next response. And the next
         # response must not stand in for the missing bytes of this one.
         self._is_ended_by_server = True
         reason = "the server's own time-out (--http-timeout) ended it"
         if self._is_written:
-            self._close_gracefully(reason)
+            daphne_idle.close_gracefully(self._transport, self.scope["path"], reason)
         else:
             self.is_cut = True
             log_cut(self.scope["path"], reason)
@@ -259,11 +236,16 @@ class DaphneResponseWriter(PushProducer):
             encrypt(self._transport)
         return flush(self._plain) and (self._is_plain or is_encrypted(self._transport))
 
+    def _has_empty_buffers(self) -> bool:
+        """Has everything left Twisted's buffers? ``False`` if nothing tells."""
+        plain = self._plain
+        if plain is None or buffered(plain):
+            return False
+        return self._is_plain or is_encrypted(self._transport)
+
     def _fits_in_socket(self, count: int) -> bool:
         """Will the socket certainly take this many bytes at once, and over TLS also the client?"""
         plain, is_tls = self._plain, not self._is_plain
-        if plain is None or buffered(plain) or (is_tls and not is_encrypted(self._transport)):
-            return False
         count += _TLS_HEAD_SIZE if is_tls else _HEAD_SIZE
         channel = self._channel
         # What is left of the room at the last look, since most clients send several requests on a
@@ -273,6 +255,11 @@ class DaphneResponseWriter(PushProducer):
             return False
         channel._media_asgi_room = left - count
         return True
+
+    def _is_delivered(self) -> bool:
+        if self._is_lost or self._is_ended_by_server:
+            return True
+        return not daphne_idle.would_lose_data(self._transport)
 
     def _is_drained(self) -> bool:
         transport = self._transport
@@ -332,15 +319,3 @@ class DaphneResponseWriter(PushProducer):
             await self._wait_until(lambda: is_writable, None)
         finally:
             loop.remove_writer(fd)
-
-
-_last_date: tuple[int, tuple[bytes, bytes]] = (0, (b"date", b""))
-
-
-def _date() -> tuple[bytes, bytes]:
-    """``Date``, which Daphne doesn't add (RFC 9110 section 6.6.1 asks for it)."""
-    global _last_date
-    now = int(time.time())
-    if _last_date[0] != now:
-        _last_date = (now, (b"date", http_date(now).encode("ascii")))
-    return _last_date[1]

@@ -14,9 +14,12 @@ Facts that this module rests on (Twisted 24.7 to 26.10):
 """
 
 import functools
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+
+from django.utils.http import http_date
 
 from ..http.headers import KeptHeaders
 from ..types import Headers
@@ -89,3 +92,15 @@ def _joined_fields_class() -> Any:
             yield b"Date", (self._lines,)
 
     return JoinedFields
+
+
+_last_date: tuple[int, tuple[bytes, bytes]] = (0, (b"date", b""))
+
+
+def date_field() -> tuple[bytes, bytes]:
+    """``Date``, which Daphne doesn't add (RFC 9110 section 6.6.1 asks for it)."""
+    global _last_date
+    now = int(time.time())
+    if _last_date[0] != now:
+        _last_date = (now, (b"date", http_date(now).encode("ascii")))
+    return _last_date[1]

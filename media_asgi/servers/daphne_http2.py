@@ -67,9 +67,6 @@ class DaphneHTTP2ResponseWriter(DaphneResponseWriter):
         socket = progress_of(connection.transport) if is_blocked else None
         return self._queued(), self._window(), socket
 
-    def _would_lose_data(self) -> bool:
-        return False  # the connection is not idle: other streams use it
-
     def _abort_transport(self) -> None:
         self._channel.abortConnection()
         if not self._is_ended_by_server:

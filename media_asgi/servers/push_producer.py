@@ -25,7 +25,7 @@ from .base import ClientDisconnectedError, ClientStalledError
 _TURNS, _SHARE, LONGEST_PAUSE = 20, 1 / 8, 0.5
 
 # The client is looked at this often within send_timeout, even if nothing happens.
-_LOOKS = 8
+LOOKS = 8
 
 
 class PushProducer:
@@ -119,7 +119,7 @@ class PushProducer:
         while not ready():
             if self._is_lost:
                 raise ClientDisconnectedError
-            pause = min(self._send_timeout, self._http_timeout or self._send_timeout) / _LOOKS
+            pause = min(self._send_timeout, self._http_timeout or self._send_timeout) / LOOKS
             if longest_pause is not None:
                 looks += 1
                 quick = 0.0 if looks <= _TURNS else max((now - since) * _SHARE, 0.001)
