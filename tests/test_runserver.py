@@ -61,7 +61,7 @@ class Project:
 class Runserver(Server):
     """``manage.py runserver`` of a project, and the process that it serves with."""
 
-    def __init__(self, project: Project, *options: str) -> None:
+    def __init__(self, project: Project, *options: str, told: str = "one") -> None:
         self.name = "runserver"
         self.unix = self.tls = None
         self.port = reserved_port()
@@ -73,7 +73,7 @@ class Runserver(Server):
             {"PYTHONPATH": str(ROOT)},
         )
         try:
-            self.wait_for("/told/", "one")
+            self.wait_for("/told/", told)
         except BaseException:
             self.kill()
             raise
@@ -201,23 +201,36 @@ def test_runserver_reloads_a_project_that_changes(project: Project, reloading: R
     # The line itself.
     project.serve(', Location.media(cache_control="max-age=77")')
     server.wait_for("/media/a.txt", "max-age=77", project.asgi)
-    # A mistake, which is told and waited out.
+    if not waits_out_a_mistake(server, project):
+        assert any(another_waits_out_a_mistake(project) for _ in range(10))
+
+
+def waits_out_a_mistake(server: Runserver, project: Project) -> bool:
+    """The mistake is told, and the project is served again after it.
+
+    ``False`` if Django's reloader has ended by itself: it looks at the modules one by one, and ends
+    with a KeyError if an import that fails takes its own module away at that moment.
+    """
     project.serve(", Location.media(no_such_option=1)")
     while server.alive() and "Exception in thread django-main-thread" not in server.log:
         os.utime(project.asgi)
         time.sleep(1)
-    assert "(media_asgi.E009)" in server.log
-    assert "unexpected keyword argument 'no_such_option'" in server.log
-    time.sleep(2)
+    if server.alive():
+        time.sleep(2)
     project.serve(', Location.media(cache_control="max-age=88")')
     try:
         server.wait_for("/media/a.txt", "max-age=88", project.asgi)
     except AssertionError:
-        # Django's reloader looks at the modules one by one, and ends with a KeyError if an import
-        # that fails takes its own module away at that moment.
         assert "in iter_all_python_module_files" in server.log
-        with Runserver(project) as server:
-            server.wait_for("/media/a.txt", "max-age=88")
+        return False
+    assert "(media_asgi.E009)" in server.log
+    assert "unexpected keyword argument 'no_such_option'" in server.log
+    return True
+
+
+def another_waits_out_a_mistake(project: Project) -> bool:
+    with Runserver(project, told="two") as server:
+        return waits_out_a_mistake(server, project)
 
 
 @pytest.mark.slow
