@@ -32,13 +32,13 @@ UNITS = {
 }
 
 TARGETS = (
-    Target("daphne", "1KiB", "floor", 0.90),
+    Target("daphne", "1KiB", "floor", 0.95),
     Target("daphne", "1KiB", "calls", 0.95),
     Target("daphne", "1KiB", "starlette", 6),
     Target("daphne", "100KiB", "floor", 0.95),
-    Target("daphne", "206", "floor", 0.68),
-    Target("daphne", "206", "calls", 0.95),
-    Target("daphne", "304", "floor", 0.85),
+    Target("daphne", "206", "floor", 0.88),
+    Target("daphne", "206", "calls", 0.88),
+    Target("daphne", "304", "floor", 0.92),
     Target("daphne", "304", "calls", 0.92),
     Target("daphne", "10MiB", "starlette", 4),
     Target("daphne", "10MiB", "nginx", 0.92),
