@@ -99,7 +99,6 @@ class DaphneResponseWriter(PushProducer):
                 channel._media_asgi_room = 0
                 daphne_idle.watch(channel, self._transport, self._send_timeout, path)
             return "complete"
-        self._channel._media_asgi_room = 0
         self._start_clock()
         try:
             if not self._is_plain:
@@ -116,10 +115,14 @@ class DaphneResponseWriter(PushProducer):
             self.close()
         return "complete"
 
+    def _start_clock(self) -> None:
+        super()._start_clock()
+        self._channel._media_asgi_room = 0
+        daphne_idle.unwatch(self._channel)
+
     async def start(self, status: int, headers: Headers) -> None:
         if self._is_lost:
             raise ClientDisconnectedError
-        self._channel._media_asgi_room = 0
         self._register()
         self._start_clock()
         await self._send_head(status, headers)

@@ -54,17 +54,16 @@ def watch(channel: Any, transport: Any, send_timeout: float, path: str) -> None:
     It is cut off if it takes nothing for ``send_timeout`` seconds, and not before. ``path`` is for
     the log.
     """
-    if getattr(channel, "_media_asgi_is_watched", False):
+    if getattr(channel, "_media_asgi_watch", None) is not None:
         return
-    channel._media_asgi_is_watched = True
     loop = asyncio.get_running_loop()
     pause = min(send_timeout / LOOKS, _LONGEST_PAUSE)
 
     def look(progress: object, since: float) -> None:
         is_connected = innermost(transport).connected
         left = buffered_above(transport) if is_connected else 0
+        channel._media_asgi_watch = None
         if not left and not would_lose_data(transport):
-            channel._media_asgi_is_watched = False
             return
         now, current = loop.time(), (left, progress_of(transport))
         if current != progress:
@@ -78,6 +77,14 @@ def watch(channel: Any, transport: Any, send_timeout: float, path: str) -> None:
                 close_gracefully(transport, path, reason)
             return
         channel.resetTimeout()
-        loop.call_later(pause, look, progress, since)
+        channel._media_asgi_watch = loop.call_later(pause, look, progress, since)
 
-    loop.call_later(pause, look, None, loop.time())
+    channel._media_asgi_watch = loop.call_later(pause, look, None, loop.time())
+
+
+def unwatch(channel: Any) -> None:
+    """A later response waits for the client itself, with all that is before it."""
+    watch: asyncio.TimerHandle | None = getattr(channel, "_media_asgi_watch", None)
+    if watch is not None:
+        watch.cancel()
+        channel._media_asgi_watch = None

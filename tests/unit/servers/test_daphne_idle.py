@@ -35,7 +35,7 @@ class Connection:
 
     @property
     def is_watched(self) -> bool:
-        return bool(self.channel._media_asgi_is_watched)
+        return self.channel._media_asgi_watch is not None
 
     def watch(self) -> None:
         transport: Any = self
@@ -111,3 +111,19 @@ async def test_two_responses_of_a_connection_are_watched_once(connection: Connec
     await until(lambda: "abort" in connection.done)
     await asyncio.sleep(SEND_TIMEOUT)
     assert connection.done.count("abort") == 1
+
+
+async def test_a_later_response_that_waits_itself_takes_the_watch_over(
+    connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the log would have two lines for one client."""
+    connection.held = 1
+    connection.watch()
+    await until(lambda: "reset" in connection.done)
+    daphne_idle.unwatch(connection.channel)
+    connection.done.clear()
+    await asyncio.sleep(2 * SEND_TIMEOUT)
+    assert connection.done == []
+    assert caplog.messages == []
+    connection.watch()
+    assert connection.is_watched
