@@ -56,9 +56,6 @@ _HEAD_SIZE, _TLS_HEAD_SIZE = 512, 2048
 # this much more.
 _AT_ONCE = 128 * 1024
 
-# One call without a bound moved 586 MB.
-_SENDFILE_COUNT = 1024 * 1024
-
 # Errors of sendfile which mean that the client has gone. After any other the file is read, which
 # tells whether the file is at fault. The others are sendfile's own (EINVAL: not for this file
 # system, EOVERFLOW: beyond 2 GiB, ENOMEM), or both the file and the socket may have them
@@ -288,9 +285,8 @@ class DaphneResponseWriter(PushProducer):
         while offset < region.stop:
             if self._is_lost:
                 raise ClientDisconnectedError
-            count = min(region.stop - offset, _SENDFILE_COUNT)
             try:
-                sent = await region.sendfile(peer, offset, count)
+                sent = await region.sendfile(peer, offset, region.stop - offset)
             except BlockingIOError:
                 await self._writable(peer.fd)
                 continue

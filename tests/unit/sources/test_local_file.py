@@ -5,6 +5,8 @@ import contextlib
 import ctypes
 import errno
 import os
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from media_asgi.sources.base import (
     FileReadError,
     TruncatedFileError,
 )
+from media_asgi.sources.descriptor import Descriptor
 from media_asgi.sources.local import LocalSource
 from media_asgi.sources.local_file import LocalFile
 from media_asgi.sources.openat2 import KERNEL
@@ -187,3 +190,62 @@ def test_without_cachestat_nothing_is_cached(
     assert not file.is_cached(0, 10)
     assert not file.is_cached(0, 10)
     assert calls == [errno.EPERM] * 2 + [errno.ENOSYS]
+
+
+@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="this system has no sendfile")
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 4), (0.002, 1)], ids=["warm", "cold"])
+async def test_a_worker_sends_several_parts_unless_the_disk_is_slow(
+    seconds: float, calls: int, tmp_path: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the kernel doesn't tell what it has: the file of another user, or an old kernel."""
+    mib = 1024 * 1024
+    (tmp_path / "file").write_bytes(b"x" * (8 * mib))
+    sent: list[tuple[int, int]] = []
+
+    def sendfile(_peer: int, _fd: int, offset: int, count: int) -> int:
+        time.sleep(seconds)
+        sent.append((offset, count))
+        return count
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    monkeypatch.setattr(KERNEL, "cached_pages", lambda *_: None)
+    monkeypatch.setattr(local_file, "_QUICK", 0.001 if seconds else 60.0)
+    file = await LocalSource(str(tmp_path), executor).open(b"file", WHOLE)
+    peer = Descriptor(os.open(os.devnull, os.O_WRONLY))
+    try:
+        assert await file.region(0, 8 * mib).sendfile(peer, mib, 7 * mib) == calls * mib
+        assert sent == [((1 + n) * mib, mib) for n in range(calls)]
+        sent.clear()
+        assert await file.region(0, 8 * mib).sendfile(peer, 7 * mib, 5) == 5
+        assert sent == [(7 * mib, 5)]
+    finally:
+        file.close()
+        peer.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="this system has no sendfile")
+async def test_a_full_socket_is_told_by_the_call_after_the_last_byte(
+    tmp_path: Path, executor: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * (8 << 20))
+    monkeypatch.setattr(KERNEL, "cached_pages", lambda *_: None)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    file = await LocalSource(str(tmp_path), executor).open(b"file", WHOLE)
+    peer, region = Descriptor(os.dup(ours.fileno())), file.region(0, 8 << 20)
+    try:
+        offset = await region.sendfile(peer, 0, region.stop)
+        assert 0 < offset < region.stop
+        with pytest.raises(BlockingIOError):
+            await region.sendfile(peer, offset, region.stop - offset)
+        theirs.setblocking(False)
+        received = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                received += len(theirs.recv(1 << 20))
+        assert received == offset
+    finally:
+        file.close()
+        peer.close()
+        ours.close()
+        theirs.close()
