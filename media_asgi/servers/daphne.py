@@ -91,7 +91,6 @@ class DaphneResponseWriter(PushProducer):
             # The ordinary hit. The reactor sends it in its next turn, with those of other clients.
             await self._send({"type": "http.response.body", "body": body})
             if not fits:
-                self._flush()  # Twisted's own call would leave a part, though the kernel has room
                 channel, path = self._channel, self.scope["path"]
                 channel._media_asgi_room = 0
                 daphne_idle.watch(channel, self._transport, self._send_timeout, path)
