@@ -92,7 +92,8 @@ def floor(app: Application, root: Path) -> Application:
 def floor_with_calls(app: Application, root: Path) -> Application:
     """The floor, and the system calls of the package's hit, whose results are not used.
 
-    They look at the file. For a part of it they open, look, read and close.
+    They look at the file. For a part of it they open, look, read and close. A server that sends
+    files by itself gets the file's name in place of a large body.
     """
     from media_asgi.sources.openat2 import KERNEL, TO_READ
 
@@ -113,7 +114,17 @@ def floor_with_calls(app: Application, root: Path) -> Application:
                 part = memoryview(buffer)[: last + 1 - first]
                 os.preadv(opened, (part,), first, os.RWF_NOWAIT)
                 os.close(opened)
+            if not ranges and "http.response.pathsend" in (scope.get("extensions") or {}):
+                return await answer(scope, receive, sending_by_name(send, str(root / name)))
         return await answer(scope, receive, send)
+
+    def sending_by_name(send: Send, path: str) -> Send:
+        async def send_by_name(message: Message) -> None:
+            if len(message.get("body", b"")) > len(buffer):
+                message = {"type": "http.response.pathsend", "path": path}
+            await send(message)
+
+        return send_by_name
 
     return application
 

@@ -54,6 +54,7 @@ TARGETS = (
     Target("granian", "10MiB", "starlette", 1.0),
     Target("granian", "206", "starlette", 6),
     Target("granian-tls", "10MiB", "nginx", 1.3),
+    Target("granian-tls", "10MiB", "calls", 0.95),
     Target("daphne", "cold", "worst", 40),
     Target("uvicorn", "cold", "worst", 40),
     Target("daphne", "warm", "usual", 2),
