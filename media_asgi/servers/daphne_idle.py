@@ -11,6 +11,7 @@ Facts that this module rests on (Twisted 24.7 to 26.10):
 
 import asyncio
 import contextlib
+import weakref
 from socket import SHUT_WR
 from typing import Any
 
@@ -52,14 +53,19 @@ def watch(channel: Any, transport: Any, send_timeout: float, path: str) -> None:
     """See to it that the client takes a response that has ended. Nobody waits for that.
 
     It is cut off if it takes nothing for ``send_timeout`` seconds, and not before. ``path`` is for
-    the log.
+    the log. A connection that is lost is let go at once, with what was still in its buffers: else
+    clients that ask, leave and come again would pile that up until the next look.
     """
     if getattr(channel, "_media_asgi_watch", None) is not None:
         return
     loop = asyncio.get_running_loop()
     pause = min(send_timeout / LOOKS, _LONGEST_PAUSE)
+    connection = weakref.ref(channel), weakref.ref(transport)
 
     def look(progress: object, since: float) -> None:
+        channel, transport = (end() for end in connection)
+        if channel is None or transport is None:
+            return
         is_connected = innermost(transport).connected
         left = buffered_above(transport) if is_connected else 0
         channel._media_asgi_watch = None

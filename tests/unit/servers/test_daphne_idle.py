@@ -1,7 +1,9 @@
 """Somebody looks at a response that has ended, until its client has taken it."""
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,16 @@ pytestmark = pytest.mark.anyio
 SEND_TIMEOUT = 0.4
 
 
+class Channel:
+    _media_asgi_watch: asyncio.TimerHandle | None = None
+
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    def resetTimeout(self) -> None:  # noqa: N802
+        self._done.append("reset")
+
+
 class Connection:
     """A channel and its transport, of which Twisted holds some bytes, and the kernel some."""
 
@@ -22,7 +34,7 @@ class Connection:
         self.held, self.is_kernel_full, self.acked = 0, False, 0
         self.connected = True
         self.done: list[str] = []
-        self.channel: Any = SimpleNamespace(resetTimeout=lambda: self.done.append("reset"))
+        self.channel = Channel(self.done)
 
     def abortConnection(self) -> None:  # noqa: N802
         self.done.append("abort")
@@ -102,6 +114,16 @@ async def test_a_connection_that_is_lost_is_let_go(connection: Connection) -> No
     connection.connected = False
     await until(lambda: not connection.is_watched)
     assert connection.done == []
+
+
+async def test_what_a_connection_had_for_its_client_goes_with_it() -> None:
+    """And not at the next look, up to ten seconds later."""
+    one = Connection()
+    one.watch()
+    known = weakref.ref(one.channel), weakref.ref(one)
+    del one
+    gc.collect()
+    assert [end() for end in known] == [None, None]
 
 
 async def test_two_responses_of_a_connection_are_watched_once(connection: Connection) -> None:
