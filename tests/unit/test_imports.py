@@ -77,7 +77,7 @@ def test_the_map_has_an_order() -> None:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The folders and modules of the top level that a module imports."""
+    """The modules of the package that a module imports, by their names below it."""
     package = path.relative_to(PACKAGE).parent.parts
     assert "import media_asgi" not in path.read_text(), "imports in the package are relative"
     assert "from media_asgi" not in path.read_text(), "imports in the package are relative"
@@ -86,13 +86,20 @@ def imported(path: Path) -> Iterator[str]:
             above = package[: len(package) - node.level + 1]
             modules = [node.module] if node.module else [alias.name for alias in node.names]
             for module in modules:
-                yield [*above, *module.split(".")][0]
+                yield ".".join([*above, module])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_imports_only_what_the_map_allows(path: Path) -> None:
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert set(imported(path)) <= MAY_IMPORT[room] | {room}
+    rooms = {module.partition(".")[0] for module in imported(path)}
+    assert rooms <= MAY_IMPORT[room] | {room}
+
+
+def test_servers_know_of_sources_only_the_interface_and_descriptors() -> None:
+    for path in (PACKAGE / "servers").glob("*.py"):
+        known = {module for module in imported(path) if module.startswith("sources")}
+        assert known <= {"sources.base", "sources.descriptor"}, path.name
 
 
 def test_http_imports_nothing_that_reads_or_waits() -> None:
