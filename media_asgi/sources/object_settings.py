@@ -7,6 +7,7 @@ cloud's metadata address for the machine's own role. That is done only if the pr
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,8 @@ _GIVEN_BY = {
         ("AZURE_STORAGE_ACCOUNT", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
     ),
 }
+_BUCKET = re.compile(r"[a-z0-9$][a-z0-9._-]*")  # $web and $root are Azure's own
+
 _ADC = Path("~/.config/gcloud/application_default_credentials.json")
 
 
@@ -68,16 +71,17 @@ class StoreSettings(NamedTuple):
 
 def from_url(url: str, option: str, credentials: Credentials = None) -> ObjectSource:
     """The store of ``s3://bucket/prefix``, ``gs://…`` or ``az://…``. ``option``: for errors."""
-    parts = urlsplit(url)
-    if not parts.netloc or parts.netloc != parts.hostname or parts.query or parts.fragment:
+    kind, _, place = url.partition("://")
+    bucket, _, prefix = place.partition("/")
+    if not _BUCKET.fullmatch(bucket) or "?" in prefix or "#" in prefix:
         raise ImproperlyConfigured(
-            f"{option} is {url!r}. Give a bucket, and perhaps a prefix: "
-            f'"{parts.scheme}://bucket/prefix". Credentials are for the environment.'
+            f"{option} is {url!r}. Give a bucket, in lower case, and perhaps a prefix: "
+            f'"{kind}://bucket/prefix". Credentials are for the environment.'
         )
-    config, options = _environment(parts.scheme)
-    if credentials is None and not _has_credentials(parts.scheme):
-        raise ImproperlyConfigured(_lacking(f"{option} is {url!r}", parts.scheme))
-    found = StoreSettings(parts.scheme, parts.netloc, parts.path.strip("/"), config, options)
+    config, options = _environment(kind)
+    if credentials is None and not _has_credentials(kind):
+        raise ImproperlyConfigured(_lacking(f"{option} is {url!r}", kind))
+    found = StoreSettings(kind, bucket, prefix.strip("/"), config, options)
     return ObjectSource(found.make, found.prefix)
 
 
