@@ -146,7 +146,8 @@ def _conflicts(one: Any) -> Iterator[tuple[str, str]]:
                 f"root is {one.root!r}, one file, which is public, whatever its name is and "
                 f"wherever a link leads. Leave {name} out, or give the folder as root.",
             )
-    if not one.folders:
+    if one.roots and not one.folders:
+        yield "follow_symlinks", "a store has no links. Leave follow_symlinks out."
         yield (
             "precompressed",
             "its files are in a store, where each look for a variant takes a round trip. Leave "

@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -27,6 +27,7 @@ from media_asgi.access import authenticated
 from media_asgi.options import Options
 from media_asgi.signing import sign_url
 from media_asgi.sources.django_storage import StorageSource
+from media_asgi.sources.objects import ObjectSource
 
 from ..support.servers import ROOT
 
@@ -72,6 +73,13 @@ REFUSED: list[Any] = [
     ({"source": "s3://bucket"}, ["source", "'s3://bucket'", "ObjectSource"]),
     ({"credentials": "keys"}, ["credentials", "'keys'", "'instance'"]),
     ({"root": "s3://"}, ["root", "'s3://'", "s3://bucket/prefix"]),
+    ({"root": "s3://MyBucket"}, ["root", "'s3://MyBucket'", "in lower case"]),
+    ({"root": "s3://["}, ["root", "'s3://['", "s3://bucket/prefix"]),
+    ({"root": "s3://bucket/a?b"}, ["root", "'s3://bucket/a?b'", "s3://bucket/prefix"]),
+    *[
+        ({"root": None, "source": ObjectSource(MagicMock()), name: True}, [name, "True", "store"])
+        for name in ("follow_symlinks", "precompressed")
+    ],
     ({"root": "s3://key:secret@bucket"}, ["root", "s3://bucket/prefix", "environment"]),
     ({"root": []}, ["root", "[]", "BASE_DIR"]),
     *(
@@ -230,6 +238,12 @@ REFUSED: list[Any] = [
         if not (name == "login_redirect" and value)  # without a predicate it is refused for that
     ],
 ]
+
+
+def test_links_and_variants_of_a_root_that_depends_on_the_host() -> None:
+    for name in ("follow_symlinks", "precompressed"):
+        options: Any = {"url": "/m/", "root": lambda host: None, "host": "a.example", name: True}
+        assert getattr(Location(**options), name) is True
 
 
 @pytest.mark.parametrize("option", ["cache_control", "headers", "root"])
