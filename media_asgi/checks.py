@@ -9,7 +9,8 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -49,6 +50,7 @@ def check_project(app_configs: object, **_: object) -> list[CheckMessage]:
         messages += _folder(one)
     messages += _static(served)
     messages += _exposed(served)
+    messages += _exposed_objects(stores)
     messages += _caches([*served, *stores])
     messages += _links(stores)
     messages += _storages(served)
@@ -136,7 +138,7 @@ def _served_now() -> list[ServedFolder]:
 
 def _default(messages: list[CheckMessage]) -> tuple[list[ServedFolder], list[CheckMessage]]:
     """The folder that a MediaMiddleware without locations would serve."""
-    url = urlsplit(settings.MEDIA_URL or "")
+    url = _split(settings.MEDIA_URL)
     if not settings.MEDIA_ROOT:
         messages.append(message("E001"))
     if not url.path.strip("/") and not url.netloc:
@@ -145,6 +147,14 @@ def _default(messages: list[CheckMessage]) -> tuple[list[ServedFolder], list[Che
         folder = os.path.abspath(settings.MEDIA_ROOT)
         return [ServedFolder(folder, decoded_prefix(url.path), url.netloc)], messages
     return [], messages
+
+
+def _split(url: str | None) -> SplitResult:
+    """A URL of the settings; the parts of an empty one if it is none."""
+    try:
+        return urlsplit(url or "")
+    except ValueError:
+        return urlsplit("")
 
 
 def _runserver() -> Iterator[CheckMessage]:
@@ -178,7 +188,7 @@ def _folder(served: ServedFolder) -> Iterator[CheckMessage]:
             yield message("E004", root=root, code=path)
             break
     for database in settings.DATABASES.values():
-        if database.get("ENGINE", "").endswith(("sqlite3", "spatialite")):
+        if (database.get("ENGINE") or "").endswith(("sqlite3", "spatialite")):
             name = os.fspath(database.get("NAME") or ":memory:")
             if not name.startswith((":memory:", "file:")) and is_in(name, folder):
                 yield message("E005", root=root, database=name)
@@ -194,7 +204,7 @@ def _static(served: list[ServedFolder]) -> Iterator[CheckMessage]:
             yield message("E006", static=settings.STATIC_ROOT)
         elif is_in(settings.STATIC_ROOT, settings.MEDIA_ROOT):
             yield message("W007", static=settings.STATIC_ROOT)
-    url = urlsplit(settings.STATIC_URL or "")
+    url = _split(settings.STATIC_URL)
     if not url.path:
         return
     static = decoded_prefix(url.path)
@@ -231,6 +241,32 @@ def _exposed(served: list[ServedFolder]) -> Iterator[CheckMessage]:
         by += [name for name, root in _static_roots() if is_in(one.folder, root)]
         if by:
             yield message("W013", root=one.root, access=repr(one.location.access), public=by[0])
+
+
+def _exposed_objects(stores: list[ServedFolder]) -> Iterator[CheckMessage]:
+    """Restricted objects that a public location serves too, from the same bucket and prefix."""
+    for one in stores:
+        if one.is_public or one.location is None:
+            continue
+        for other in stores:
+            if other.is_public and (shared := _buckets(one) & _buckets(other)):
+                root = f"The root of {one.url[0].lower()}{one.url[1:]} ({min(shared)})"
+                access = repr(one.location.access)
+                yield message("W013", root=root, access=access, public=other.url)
+                break
+
+
+def _buckets(one: ServedFolder) -> set[str]:
+    """The buckets of a location, with their prefixes. No store is made."""
+    location = one.location
+    if location is None:
+        return set()
+    storage: Any = location.alias and storages[location.alias]
+    if storage and (kind := kind_of(storage)) is not None:
+        bucket = storage.azure_container if kind == "az" else storage.bucket_name
+        return {f"{kind}://{bucket}/{storage.location or ''}".rstrip("/")}
+    roots = location.root if isinstance(location.root, list | tuple) else [location.root]
+    return {root.rstrip("/") for root in roots if isinstance(root, str) and "://" in root}
 
 
 def _static_roots() -> Iterator[tuple[str, str]]:

@@ -141,6 +141,9 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("E009", {"MEDIA_ROOT": None}),
     ("E009", {"MEDIA_URL": "/"}),
     ("E009", {"MEDIA_URL": ""}),
+    ("E009", {"MEDIA_URL": "http://["}),
+    ("E002 W001", {"MEDIA_URL": "http://[", "ASGI_APPLICATION": None}),
+    ("", {"STATIC_URL": "http://["}),
     ("", {"MEDIA_URL": "https://cdn.example"}),
     ("", {"MEDIA_URL": "https://cdn.example/media/"}),
     ("E009", {"MEDIA_ROOT": "", "MEDIA_URL": "/"}),
@@ -223,10 +226,11 @@ def test_settings(project: Project, expected: str, changes: dict[str, Any]) -> N
         ("", SQLITE, ":memory:"),
         ("", SQLITE, "file:media/db?mode=memory"),
         ("", "django.db.backends.postgresql", "media"),
+        ("", None, "media"),
     ],
 )
 def test_database(
-    project: Project, monkeypatch: pytest.MonkeyPatch, expected: str, engine: str, name: str
+    project: Project, monkeypatch: pytest.MonkeyPatch, expected: str, engine: str | None, name: str
 ) -> None:
     monkeypatch.chdir(project.folder)
     changes: dict[str, Any] = {"DATABASES": {"default": {"ENGINE": engine, "NAME": name}}}
@@ -596,6 +600,33 @@ def test_links_that_pass_a_location_by() -> None:
             assert [message.id for message in checks._links(stores)] == expected
             del served
             gc.collect()
+
+
+def test_restricted_objects_that_a_public_location_serves_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    options = {"bucket_name": "b", "access_key": "a", "secret_key": "b", "location": "private/"}
+    storage = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}
+    public = Location(url="/a/", root="s3://b/private/")
+    cases: tuple[tuple[Callable[[], Location], int], ...] = (
+        (lambda: Location(url="/b/", root="s3://b/private", access="signed"), 1),
+        (lambda: Location(url="/b/", root=["s3://c", "s3://b/private"], access="internal"), 1),
+        (lambda: Location.storage(url="/b/", access="internal"), 1),
+        (lambda: Location(url="/b/", root="s3://b/private/of", access="signed"), 0),
+        (lambda: Location(url="/b/", root="s3://b", access="signed"), 0),
+        (lambda: Location(url="/b/", root="s3://b/private"), 0),
+    )
+    for restricted, expected in cases:
+        with override_settings(STORAGES={"default": storage}):
+            served = MediaMiddleware(plain, public, restricted())
+            stores = [one for one in checks._served_now() if one.location in served.locations]
+            found = list(checks._exposed_objects(stores))
+        assert [message.id for message in found] == ["media_asgi.W013"] * expected
+        for message in found:
+            assert "(s3://b/private) is restricted" in message.msg
+            assert "The location '/a/' makes the same files public" in message.msg
 
 
 def test_every_check_has_been_seen() -> None:
