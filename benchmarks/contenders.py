@@ -52,8 +52,11 @@ def django_view(app: Application, root: Path) -> Application:
     return app
 
 
-def floor(app: Application, root: Path) -> Application:
-    """The package's own answer, byte for byte, from memory: in one message, and always the same."""
+def floor(app: Application, root: Path) -> Callable[..., Awaitable[None]]:
+    """The package's own answer, byte for byte, from memory: in one message, and always the same.
+
+    What it returns also takes a message in place of the body.
+    """
     real = package(app, root)
     held: dict[tuple[str, bytes | None], tuple[Message, Message]] = {}
 
@@ -70,7 +73,9 @@ def floor(app: Application, root: Path) -> Application:
         body = b"".join(message["body"] for message in bodies)
         return start, {"type": "http.response.body", "body": body}
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(
+        scope: Scope, receive: Receive, send: Send, instead: Message | None = None
+    ) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/media/"):
             return await app(scope, receive, send)
         condition = None
@@ -84,16 +89,16 @@ def floor(app: Application, root: Path) -> Application:
             held[url, condition] = await hold(plain, receive, send)
         start, body = held[url, condition]
         await send(start)
-        return await send(body)
+        return await send(instead or body)
 
     return application
 
 
 def floor_with_calls(app: Application, root: Path) -> Application:
-    """The floor, and the system calls of the package's hit, whose results are not used.
+    """The floor, and the system calls of the package's hit.
 
-    They look at the file. For a part of it they open, look, read and close. A server that sends
-    files by itself gets the file's name in place of a large body.
+    They look at the file. For a part of it they open, look, read and close, and what was read is
+    sent. A server that sends files by itself gets the file's name in place of a large body.
     """
     from media_asgi.sources.openat2 import KERNEL, TO_READ
 
@@ -101,30 +106,29 @@ def floor_with_calls(app: Application, root: Path) -> Application:
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY)
     buffer = bytearray(256 * 1024)
 
+    def read(name: str, first: int, last: int) -> bytes:
+        opened = KERNEL.open_cached(folder, name.encode(), TO_READ)
+        os.fstat(opened)
+        part = memoryview(buffer)[: last + 1 - first]
+        os.preadv(opened, (part,), first, os.RWF_NOWAIT)
+        os.close(opened)
+        return bytes(part)
+
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/media/"):
-            name = scope["path"].removeprefix("/media/")
-            ranges = [value for key, value in scope["headers"] if key == b"range"]
-            if not ranges:
-                os.stat(name, dir_fd=folder, follow_symlinks=False)
-            else:
-                first, last = map(int, ranges[0].removeprefix(b"bytes=").split(b"-"))
-                opened = KERNEL.open_cached(folder, name.encode(), TO_READ)
-                os.fstat(opened)
-                part = memoryview(buffer)[: last + 1 - first]
-                os.preadv(opened, (part,), first, os.RWF_NOWAIT)
-                os.close(opened)
-            if not ranges and "http.response.pathsend" in (scope.get("extensions") or {}):
-                return await answer(scope, receive, sending_by_name(send, str(root / name)))
-        return await answer(scope, receive, send)
-
-    def sending_by_name(send: Send, path: str) -> Send:
-        async def send_by_name(message: Message) -> None:
-            if len(message.get("body", b"")) > len(buffer):
-                message = {"type": "http.response.pathsend", "path": path}
-            await send(message)
-
-        return send_by_name
+        if scope["type"] != "http" or not scope["path"].startswith("/media/"):
+            return await app(scope, receive, send)
+        name = scope["path"].removeprefix("/media/")
+        ranges = [value for key, value in scope["headers"] if key == b"range"]
+        body: Message | None = None
+        if ranges:
+            first, last = map(int, ranges[0].removeprefix(b"bytes=").split(b"-"))
+            body = {"type": "http.response.body", "body": read(name, first, last)}
+        else:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            by_name = "http.response.pathsend" in (scope.get("extensions") or {})
+            if by_name and status.st_size > len(buffer):
+                body = {"type": "http.response.pathsend", "path": str(root / name)}
+        return await answer(scope, receive, send, body)
 
     return application
 
