@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .access.base import HeaderOverrides
 from .http import response
 from .http.cors import CORS
-from .http.headers import NOSNIFF, KeptHeaders, override
+from .http.headers import NOSNIFF, FinalHeaders, override
 from .http.media_types import SANDBOX, content_type, runs_no_script
 from .http.representation import FileInfo, Representation, describe, etag_with
 from .http.response import Response
@@ -101,7 +101,7 @@ class KnownFiles:
 
 
 def _kept(answer: Response) -> Response:
-    return answer._replace(headers=KeptHeaders(answer.headers))
+    return answer._replace(headers=FinalHeaders(answer.headers))
 
 
 def _common_headers(location: Location, security: SecuritySettings, *, secure: bool) -> Headers:

@@ -16,8 +16,8 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 _ADDED = frozenset({b"vary", b"content-security-policy"})
 
 
-class KeptHeaders(list[tuple[bytes, bytes]]):
-    """The header fields of many responses, which nobody changes.
+class FinalHeaders(list[tuple[bytes, bytes]]):
+    """The header fields of a response, or of many, which nobody changes any more.
 
     ``joined``: for a server's writer, to remember what it makes of them.
     """

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..types import Headers
 from . import conditional as preconditions
 from . import ranges
+from .headers import FinalHeaders
 from .media_types import SANDBOX
 from .ranges import ByteRange
 from .representation import Representation
@@ -117,9 +118,10 @@ def _partial(
     current: Representation, selected: list[ByteRange], boundary: bytes, *, validated: bool
 ) -> Response:
     body: Sequence[bytes | ByteRange]
+    headers: Headers
     if len(selected) == 1:
         body, length = selected, selected[0].stop - selected[0].start
-        headers = _headers(current, current.content_type, length)
+        headers = FinalHeaders(_headers(current, current.content_type, length))
         headers.append((b"content-range", ranges.content_range(selected[0], current.size)))
     else:
         body, length = ranges.multipart(selected, current.size, current.content_type, boundary)
