@@ -66,9 +66,9 @@ def watch(channel: Any, transport: Any, send_timeout: float, path: str) -> None:
         channel, transport = (end() for end in connection)
         if channel is None or transport is None:
             return
+        channel._media_asgi_watch = None
         is_connected = innermost(transport).connected
         left = buffered_above(transport) if is_connected else 0
-        channel._media_asgi_watch = None
         if not left and not would_lose_data(transport):
             return
         now, current = loop.time(), (left, progress_of(transport))

@@ -116,6 +116,20 @@ async def test_a_connection_that_is_lost_is_let_go(connection: Connection) -> No
     assert connection.done == []
 
 
+async def test_a_look_that_fails_does_not_end_the_watch_for_good(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    with monkeypatch.context() as patch:
+        patch.delattr(daphne_idle, "buffered_above")
+        connection.watch()
+        await until(lambda: bool(told))
+    assert not connection.is_watched
+    connection.watch()
+    assert connection.is_watched
+
+
 async def test_what_a_connection_had_for_its_client_goes_with_it() -> None:
     """And not at the next look, up to ten seconds later."""
     one = Connection()
