@@ -97,7 +97,8 @@ def _joined_fields_class() -> Any:
             values = self._values.get(_key(name))
             if values is None:
                 return default
-            return [value.decode("latin-1") for value in values] if type(name) is str else values
+            # A list of its own, since other responses have the same values.
+            return [value.decode("latin-1") if type(name) is str else value for value in values]
 
         def getAllRawHeaders(self) -> Iterator[Any]:  # noqa: N802
             yield from super().getAllRawHeaders()

@@ -67,6 +67,8 @@ def test_twisted_and_daphne_add_fields_to_one_response_alone() -> None:
     assert first.hasHeader("Server")
     assert not second.hasHeader("Server")
     assert written(second) == written(first)[1:]
+    first.getRawHeaders(b"vary").clear()
+    assert second.getRawHeaders(b"vary") == [b"Cookie", b"Origin"]
 
 
 def test_twisted_finds_a_joined_field_by_its_name() -> None:
