@@ -99,8 +99,9 @@ class FileRegion(Protocol):
     async def sendfile(self, peer: Descriptor, offset: int, count: int) -> int:
         """Send up to ``count`` bytes from ``offset`` to a socket, and return how many went out.
 
-        Never blocks the loop. Returns 0 at the end of the file. Raises ``BlockingIOError`` if the
-        socket is full, another ``OSError``, or ``SourceError``.
+        ``count`` may be gigabytes: the region decides how much one call sends. Never blocks the
+        loop. Returns 0 at the end of the file. Raises ``BlockingIOError`` if the socket is full,
+        another ``OSError``, or ``SourceError``.
         """
 
 
