@@ -117,7 +117,8 @@ CHECKS = {
     ),
     "W013": Check(
         "{root} is restricted (access={access}), but {public} makes the same files public.",
-        "Give the restricted files a folder of their own. It may lie below a public root.",
+        "Give the restricted files a folder, or a prefix of the bucket, of their own. It may lie "
+        "below a public root.",
     ),
     "W014": Check(
         "{setting} is {mode}, so the server's own user can't open an upload, and clients get 403.",

@@ -264,7 +264,8 @@ def _buckets(one: ServedFolder) -> set[str]:
     storage: Any = location.alias and storages[location.alias]
     if storage and (kind := kind_of(storage)) is not None:
         bucket = storage.azure_container if kind == "az" else storage.bucket_name
-        return {f"{kind}://{bucket}/{storage.location or ''}".rstrip("/")}
+        prefix = (storage.location or "").strip("/")
+        return {f"{kind}://{bucket}/{prefix}".rstrip("/")}
     roots = location.root if isinstance(location.root, list | tuple) else [location.root]
     return {root.rstrip("/") for root in roots if isinstance(root, str) and "://" in root}
 
